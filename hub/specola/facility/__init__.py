@@ -1,0 +1,1 @@
+"""facility.yaml: one typed document that everything else is derived from."""

@@ -1,0 +1,1 @@
+"""Dask clusters: scheduler beside the hub, workers on sites."""
