@@ -16,6 +16,7 @@ class Homes(Section):
     """`homes:` where people's files lie."""
 
     path: Path | None = Field(default=None, description="directory of the homes; beside the state when absent")
+    skeleton: Path | None = Field(default=None, description="directory whose files a new home starts with")
     quota_gib: GiB | None = Field(default=None, description="size of one home; warned at 95 %")
 
 

@@ -1,0 +1,187 @@
+"""What must be there before the processes start: account, directories, secrets, addresses."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import grp
+import os
+import pwd
+import secrets as random
+import socket
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from specola.core.errors import StateError
+from specola.core.layout import SERVICE_ACCOUNT, Layout
+from specola.core.state import prepare_state
+from specola.facility.loader import load
+from specola.facility.model import Facility
+from specola.facility.processes import SECRETS
+from specola.facility.runtime import Addresses, Ports, Runtime, addresses_file
+from specola.identity.issuer.accounts import ensure_logins
+from specola.identity.model import EmbeddedIdentity
+
+COMMENT = "Specola facility"
+DEFAULT_PORT = 8000
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The account that the facility's unprivileged processes run as."""
+
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What `specola up` was asked for."""
+
+    state: Path
+    facility: Path | None = None
+    port: int | None = None
+    public_url: str | None = None
+
+
+def is_root() -> bool:
+    """Whether this is a run with accounts of their own for people."""
+    return os.geteuid() == 0
+
+
+def service_account() -> Owner:
+    """The account `specola`, made on the first run as root; an existing one of another origin is refused."""
+    if not is_root():
+        return Owner(os.getuid(), os.getgid())
+    try:
+        known = pwd.getpwnam(SERVICE_ACCOUNT)
+    except KeyError:
+        _make_service_account()
+        known = pwd.getpwnam(SERVICE_ACCOUNT)
+    if known.pw_gecos != COMMENT or known.pw_uid == 0:
+        raise StateError(
+            f"the account {SERVICE_ACCOUNT!r} exists and was not made by Specola; rename it, or run Specola elsewhere"
+        )
+    return Owner(known.pw_uid, known.pw_gid)
+
+
+def _make_service_account() -> None:
+    try:
+        grp.getgrnam(SERVICE_ACCOUNT)
+    except KeyError:
+        group = ["--user-group"]
+    else:
+        group = ["--gid", SERVICE_ACCOUNT]
+    options = ["--system", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin"]
+    subprocess.run(["useradd", *options, *group, "--comment", COMMENT, SERVICE_ACCOUNT], check=True)
+
+
+def prepare(wish: Wish, env: Path) -> Runtime:
+    """Make everything that the processes need, or say clearly why it cannot be made."""
+    layout = Layout(wish.state.absolute())
+    facility_text = _facility_text(wish, layout)
+    owner = service_account()
+    if is_root():
+        check_readable(env)
+    prepare_state(layout, owner.uid, owner.gid)
+    for path, mode in ((layout.run, 0o711), (layout.run / "pids", 0o700), (layout.run / "logs", 0o700)):
+        make_directory(path, mode, os.geteuid(), os.getegid())
+    for name in ("secrets", "logs", "pids", "hub", "gateway", "issuer"):
+        make_directory(layout.state / name, 0o700, owner.uid, owner.gid)
+    write_file(layout.facility_file, facility_text, owner)
+    facility = load(layout.facility_file)
+    homes = facility.homes.path or layout.homes
+    make_directory(homes, 0o711, os.geteuid(), os.getegid())
+    for name in SECRETS:
+        write_secret(layout, name, owner)
+    addresses = choose_addresses(wish, layout, env)
+    write_file(addresses_file(layout), addresses.model_dump_json(indent=1), owner)
+    runtime = Runtime(layout, facility, addresses)
+    if isinstance(facility.identity, EmbeddedIdentity):
+        ensure_logins(layout, facility.identity.people, owner.uid, owner.gid)
+    return runtime
+
+
+def _facility_text(wish: Wish, layout: Layout) -> str:
+    """The facility file asked for; else the one of the last start; else an empty one, which is valid."""
+    if wish.facility is not None:
+        load(wish.facility)
+        return wish.facility.read_text()
+    return layout.facility_file.read_text() if layout.facility_file.exists() else ""
+
+
+def check_readable(env: Path) -> None:
+    """People's programs run from this environment: every directory above it must let them through."""
+    for path in (env, *env.parents):
+        if not path.stat().st_mode & 0o001:
+            raise StateError(
+                f"{path} is closed to other accounts, and the environment {env} lies in it: "
+                "install Specola in a place that every account may read, such as /opt or /var/lib/specola/env"
+            )
+
+
+def make_directory(path: Path, mode: int, uid: int, gid: int) -> None:
+    """Make a directory with this owner and mode; one that is somebody else's, or a link, is refused."""
+    path.mkdir(parents=True, exist_ok=True)
+    info = path.lstat()
+    if path.is_symlink() or info.st_uid not in {uid, os.geteuid()}:
+        raise StateError(f"{path} belongs to somebody else, or is a link: remove it or choose another --state")
+    path.chmod(mode)
+    os.chown(path, uid, gid)
+
+
+def write_file(path: Path, text: str, owner: Owner) -> None:
+    """Replace a 0600 file in one step."""
+    new = path.with_name(f"{path.name}.new")
+    with contextlib.suppress(FileNotFoundError):
+        new.unlink()
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        os.fchown(file.fileno(), owner.uid, owner.gid)
+        os.fsync(file.fileno())
+    new.replace(path)
+
+
+def write_secret(layout: Layout, name: str, owner: Owner) -> None:
+    """Make one secret of the facility; one that exists is kept."""
+    path = layout.secrets / name
+    if not path.exists():
+        key = base64.urlsafe_b64encode(random.token_bytes(32)).decode() if name == "gateway-db" else random.token_hex(32)
+        write_file(path, key, owner)
+
+
+def choose_addresses(wish: Wish, layout: Layout, env: Path) -> Addresses:
+    """The addresses of the last start where nothing else is asked for, new ones from the system otherwise."""
+    known: Addresses | None = None
+    if addresses_file(layout).exists():
+        known = Addresses.model_validate_json(addresses_file(layout).read_text())
+    port = wish.port or (known.ports.proxy if known else DEFAULT_PORT)
+    inner = known.ports.model_dump() if known else free_ports(tuple(Ports.model_fields))
+    ports = Ports.model_validate(inner | {"proxy": port})
+    kept = known.public_url if known and known.ports.proxy == port else None
+    url = wish.public_url or kept or f"http://127.0.0.1:{port}/"
+    return Addresses(
+        ports=ports, public_url=url.rstrip("/") + "/", env=env, separate_accounts=is_root()
+    )
+
+
+def free_ports(names: tuple[str, ...]) -> dict[str, int]:
+    """A loopback port from the system for each name, all different."""
+    with contextlib.ExitStack() as stack:
+        sockets = {name: stack.enter_context(socket.socket()) for name in names}
+        for one in sockets.values():
+            one.bind(("127.0.0.1", 0))
+        return {name: one.getsockname()[1] for name, one in sockets.items()}
+
+
+def check_port(port: int) -> None:
+    """Refuse a browser port that another program has."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise StateError(f"port {port} cannot be used ({error.strerror}): choose another with --port") from None
+

@@ -1,0 +1,157 @@
+"""Start, watch and stop the facility's processes; the supervisor itself is supervisord."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from specola.client.launcher import Launcher
+from specola.core.errors import StateError
+from specola.core.layout import Layout
+from specola.core.processinfo import start_time
+from specola.facility.processes import Process, log_directory, supervisord, table
+from specola.facility.runtime import Runtime
+
+READY_WITHIN = 150.0
+STOP_WITHIN = 60.0
+SETTLE = 0.1
+
+
+@dataclass(frozen=True)
+class Found:
+    """A process of an earlier start that still runs."""
+
+    name: str
+    pid: int
+    started: str
+
+
+def supervisor_pid(layout: Layout) -> int | None:
+    """The pid of this facility's supervisor, when it runs."""
+    try:
+        pid = int((layout.run / "supervisord.pid").read_text())
+        line = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (OSError, ValueError):
+        return None
+    return pid if str(layout.run / "supervisord.conf").encode() in line else None
+
+
+def running(layout: Layout) -> Iterator[Found]:
+    """Every sibling that its record says was started, and that still is that very process."""
+    for directory in (layout.run / "pids", layout.state / "pids"):
+        for record in sorted(directory.glob("*")) if directory.is_dir() else ():
+            pid, _, started = record.read_text().partition(" ")
+            if pid.isdigit() and start_time(int(pid)) == started:
+                yield Found(record.name, int(pid), started)
+
+
+def end_running(layout: Layout) -> list[str]:
+    """End siblings that lost their supervisor, by pid and start time; user programs are not touched."""
+    found = list(running(layout))
+    for signum, seconds in ((signal.SIGTERM, 20.0), (signal.SIGKILL, 5.0)):
+        for one in found:
+            if start_time(one.pid) == one.started:
+                os.kill(one.pid, signum)
+        _wait(lambda: not any(start_time(one.pid) == one.started for one in found), seconds)
+    return [one.name for one in found]
+
+
+def start(runtime: Runtime) -> None:
+    """Start the supervisor in a session of its own; it outlives the command that started it."""
+    configuration = runtime.layout.run / "supervisord.conf"
+    configuration.touch(mode=0o600)
+    configuration.write_text(supervisord(runtime, root=os.geteuid() == 0))
+    program = runtime.addresses.env / "bin" / "supervisord"
+    if not program.exists():
+        raise StateError(f"{program} is missing: pip install 'specola[local]'")
+    environment = {
+        "PATH": f"{program.parent}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+        "LANG": "C.UTF-8",
+        "HOME": "/",
+    }
+    for name in _coverage_variables():
+        environment[name] = os.environ[name]
+    subprocess.Popen(
+        [program, "-n", "-c", configuration],
+        env=environment,
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def _coverage_variables() -> list[str]:
+    """coverage.py measures child processes when its variables reach them."""
+    return [name for name in os.environ if name.startswith("COVERAGE_")]
+
+
+def wait_ready(runtime: Runtime, tell: Callable[[str, float], None]) -> None:
+    """Wait until every process answers; `tell` hears each name with the seconds that it took."""
+    begin = time.monotonic()
+    waiting = {process.name: process for process in table(runtime)}
+    while waiting:
+        for process in [*waiting.values()]:
+            if healthy(process):
+                del waiting[process.name]
+                tell(process.name, time.monotonic() - begin)
+        if waiting and time.monotonic() - begin > READY_WITHIN:
+            raise StateError("\n".join(_why(runtime, process) for process in waiting.values()))
+        time.sleep(SETTLE)
+
+
+def healthy(process: Process) -> bool:
+    """Whether a process answers on its health address."""
+    try:
+        if process.health.startswith("/"):
+            asyncio.run(Launcher(Path(process.health), wait=0.5).keys())
+            return True
+        return httpx.get(process.health, timeout=5, trust_env=False).is_success
+    except (httpx.HTTPError, OSError):
+        return False
+
+
+def _why(runtime: Runtime, process: Process) -> str:
+    log = log_directory(runtime, process) / f"{process.name}.log"
+    tail = log.read_text(errors="replace").splitlines()[-8:] if log.exists() else ["(it wrote nothing)"]
+    return "\n    ".join([f"{process.name} does not answer; the end of {log}:", *tail])
+
+
+def stop(layout: Layout) -> list[str]:
+    """End user programs, then the processes; answers what had to be ended one by one."""
+    try:
+        asyncio.run(Launcher(layout.launcher_socket, wait=2).end_all())
+    except (OSError, StateError):
+        _end_programs_without_launcher(layout)
+    return stop_processes(layout)
+
+
+def _end_programs_without_launcher(layout: Layout) -> None:
+    """The launcher is gone: do its work here, from its records."""
+    from specola.launcher.programs import end_all_recorded
+
+    end_all_recorded(layout)
+
+
+def stop_processes(layout: Layout) -> list[str]:
+    """End the supervisor and with it the processes; user programs are not touched."""
+    pid = supervisor_pid(layout)
+    if pid is not None:
+        os.kill(pid, signal.SIGTERM)
+        _wait(lambda: supervisor_pid(layout) is None, STOP_WITHIN)
+    return end_running(layout)
+
+
+def _wait(condition: Callable[[], bool], seconds: float) -> None:
+    limit = time.monotonic() + seconds
+    while not condition() and time.monotonic() < limit:
+        time.sleep(SETTLE)
