@@ -1,0 +1,110 @@
+# What the scripts share: a Python, the installer, the wheels, a locked environment.
+# shellcheck shell=bash
+set -euo pipefail
+umask 022
+
+TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+if [ "$(id -u)" -eq 0 ]; then BASE=/var/lib/specola; else BASE=${XDG_DATA_HOME:-$HOME/.local/share}/specola; fi
+export UV_NO_PROGRESS=1 UV_NO_CONFIG=1
+
+say() { printf '\033[1m%s\033[0m %s\n' "$(date +%H:%M:%S)" "$*" >&2; }
+fail() { printf 'specola: %s\n' "$*" >&2; exit 2; }
+
+# Debian packages that a script needs: installed when we are root, else named.
+debian() {
+  local missing=() name
+  for name in "$@"; do dpkg -s "$name" >/dev/null 2>&1 || missing+=("$name"); done
+  [ ${#missing[@]} -eq 0 ] && return
+  [ "$(id -u)" -eq 0 ] || fail "please have these Debian packages installed: apt-get install ${missing[*]}"
+  say "installing ${missing[*]} from Debian"
+  (apt-get install -y -qq --no-install-recommends "${missing[@]}" || { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}"; }) \
+    >"$BASE/apt.log" 2>&1 </dev/null || fail "apt-get failed; see $BASE/apt.log"
+}
+
+# Debian's own Python: people's programs run it, so that it must not lie under somebody's closed home.
+find_python() {
+  local candidate
+  for candidate in /usr/bin/python3.11 /usr/bin/python3.12 /usr/bin/python3.13 /usr/local/bin/python3.11 "$(command -v python3.11 || true)" "$(command -v python3 || true)"; do
+    if [ -x "$candidate" ] && "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      PYTHON=$candidate
+      return
+    fi
+  done
+  fail "Python 3.11 or newer is missing: apt-get install python3 python3-venv"
+}
+
+# The installer, uv, in an environment of its own.
+tools() {
+  mkdir -p "$BASE"
+  find_python
+  UV=$BASE/tools/bin/uv
+  if ! cmp -s "$TOP/requirements-tools.lock" "$BASE/tools/lock"; then
+    say "preparing the installer"
+    "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || debian "python3-venv"
+    rm -rf "$BASE/tools"
+    "$PYTHON" -m venv "$BASE/tools"
+    "$BASE/tools/bin/python" -m pip install -q --disable-pip-version-check --require-hashes -r "$TOP/requirements-tools.lock"
+    cp "$TOP/requirements-tools.lock" "$BASE/tools/lock"
+  fi
+}
+
+# A digest of everything that goes into the wheels.
+sources_digest() {
+  (cd "$TOP" && find hub spawner worker extension proxy notebooks pyproject.toml requirements-build.lock LICENSE README.md -type f \
+    -not -path '*/node_modules/*' -not -path '*/lib/*' -not -path '*/labextension/*' -not -path '*/share/proxy/*' \
+    -not -path '*/__pycache__/*' -not -name '*.tsbuildinfo' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -d' ' -f1)
+}
+
+# Build the three wheels into $WHEELS, side by side; nothing is done when the sources are those of the last time.
+build_wheels() {
+  local digest place log pids=() names=() i
+  digest=$(sources_digest)
+  WHEELS=$BASE/wheels/$digest
+  [ -f "$WHEELS/done" ] && return
+  say "building the wheels (the labextension takes a minute the first time)"
+  mkdir -p "$WHEELS"
+  rm -rf "$TOP/hub/specola/share" "$TOP/extension/specola_lab/labextension" "$TOP/extension/lib"
+  for place in . worker extension; do
+    log=$WHEELS/build-$(basename "$(cd "$TOP/$place" && pwd)").log
+    "$UV" build -q --wheel --python "$PYTHON" --build-constraints "$TOP/requirements-build.lock" --require-hashes -o "$WHEELS" "$TOP/$place" >"$log" 2>&1 &
+    pids+=($!); names+=("$log")
+  done
+  for i in "${!pids[@]}"; do
+    wait "${pids[$i]}" || { tail -30 "${names[$i]}" >&2; fail "a wheel could not be built; the log is ${names[$i]}"; }
+  done
+  touch "$WHEELS/done"
+  find "$BASE/wheels" -mindepth 1 -maxdepth 1 -not -name "$digest" -mmin +600 -exec rm -rf {} +
+}
+
+# build_env DIR LOCK: an environment with the locked packages and our wheels.
+build_env() {
+  local env=$1 lock=$2 stamp installing
+  tools
+  if ! cmp -s "$TOP/$lock" "$env/lock"; then
+    say "installing the locked packages into $env"
+    [ -x "$env/bin/python" ] || "$UV" venv -q --python "$PYTHON" "$env"
+    "$UV" pip install -q --python "$env/bin/python" --require-hashes -r "$TOP/$lock" &
+    installing=$!
+    build_wheels || { kill "$installing"; exit 2; }
+    wait "$installing" || fail "the locked packages could not be installed"
+    cp "$TOP/$lock" "$env/lock"
+    rm -f "$env/wheels"
+  else
+    build_wheels
+  fi
+  stamp=$(basename "$WHEELS")
+  if [ "$(cat "$env/wheels" 2>/dev/null)" != "$stamp" ]; then
+    say "installing Specola"
+    "$UV" pip install -q --python "$env/bin/python" --no-deps --force-reinstall "$WHEELS"/*.whl
+    echo "$stamp" >"$env/wheels"
+  fi
+}
+
+# The CMS sample files, into the skeleton that new homes start with.
+samples() {
+  local target=$1/share/specola/skeleton/data
+  [ -f "$target/nano_dimuon.root" ] && [ -f "$target/nano_dy.root" ] && return
+  say "fetching two small CMS files"
+  "$1/bin/python" "$TOP/scripts/samples.py" "$target" --cache "$BASE/cache" >&2 ||
+    say "the CMS files could not be fetched; the first notebook will say so, and the next start tries again"
+}
