@@ -47,7 +47,7 @@ class ProxyHook(BuildHookInterface[Any]):
 
     PLUGIN_NAME = "custom"
 
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - the hook's signature
         """Bundle once; a second build reuses the file."""
         target = Path(self.root) / "hub" / "specola" / "share" / "proxy"
         if self.target_name != "wheel":

@@ -46,18 +46,22 @@ class Layout:
 
     @property
     def launcher_socket(self) -> Path:
+        """Where the launcher listens."""
         return self.run / "launcher.sock"
 
     @property
     def secrets(self) -> Path:
+        """Directory of the facility's own secrets."""
         return self.state / "secrets"
 
     @property
     def logs(self) -> Path:
+        """Directory of the logs of unprivileged processes."""
         return self.state / "logs"
 
     @property
     def database(self) -> Path:
+        """The one database of the API service and the authenticator."""
         return self.state / "specola.sqlite"
 
     @property
@@ -67,6 +71,7 @@ class Layout:
 
     @property
     def demo_logins(self) -> Path:
+        """Names and passwords of the embedded issuer's people."""
         return self.state / "demo-logins.json"
 
     def secret(self, name: str) -> str:

@@ -45,14 +45,17 @@ class Runtime:
 
     @property
     def ports(self) -> Ports:
+        """Loopback ports of the processes."""
         return self.addresses.ports
 
     @property
     def homes(self) -> Path:
+        """Directory of the homes."""
         return self.facility.homes.path or self.layout.homes
 
     @property
     def public_url(self) -> str:
+        """As browsers reach the facility, with a trailing slash."""
         return self.addresses.public_url
 
     @property
@@ -62,6 +65,7 @@ class Runtime:
 
     @property
     def hub_api_url(self) -> str:
+        """Loopback URL of JupyterHub's REST API."""
         return f"http://127.0.0.1:{self.ports.hub}/hub/api"
 
     @property
@@ -76,6 +80,7 @@ class Runtime:
 
 
 def addresses_file(layout: Layout) -> Path:
+    """Where the chosen addresses are kept."""
     return layout.state / "runtime.json"
 
 
