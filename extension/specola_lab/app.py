@@ -1,0 +1,26 @@
+"""Puts our addresses into jupyter-server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jupyter_server.utils import url_path_join
+from tornado.ioloop import IOLoop
+
+from specola_lab import activity, dashboards, home, relay, settings
+from specola_lab.facility import Facility
+
+
+def load(app: Any) -> None:
+    """Called by jupyter-server once, before its loop runs."""
+    here = settings.from_environment()
+    facility = Facility(here)
+    use = home.HomeUse(here.home, here.quota_gib)
+    base = app.web_app.settings["base_url"]
+    rules = [*relay.handlers(facility), *dashboards.handlers(here.home), *home.handlers(use)]
+    app.web_app.add_handlers(".*$", [(url_path_join(base, path), *rest) for path, *rest in rules])
+    if here.is_complete:
+        heartbeat = activity.Heartbeat(facility, app.kernel_manager, here.home, app.log)
+        IOLoop.current().add_callback(heartbeat.start)
+        app.web_app.settings["specola_heartbeat"] = heartbeat
+    app.log.info("specola_lab relays to %s", here.api_url or "nothing: no facility started this server")
