@@ -1,0 +1,1 @@
+"""The outside systems of identity: JupyterHub, the issuer, the table of people."""
