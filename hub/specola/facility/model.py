@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from specola.core.section import GiB, Seconds, Section
+from specola.core.section import AbsolutePath, GiB, Seconds, Section
 from specola.identity.model import EmbeddedIdentity, IdentitySection, Role
 from specola.scaleout.model import GroupScaleout, ScaleoutSection
+
+ClassName = Annotated[str, Field(pattern=r"^[A-Z][A-Za-z0-9_]*$")]
+TraitName = Annotated[str, Field(pattern=r"^[a-z][A-Za-z0-9_]*$")]
 
 
 class Homes(Section):
     """`homes:` where people's files lie."""
 
-    path: Path | None = Field(default=None, description="directory of the homes; beside the state when absent")
-    skeleton: Path | None = Field(default=None, description="directory whose files a new home starts with")
+    path: AbsolutePath | None = Field(default=None, description="directory of the homes; beside the state when absent")
+    skeleton: AbsolutePath | None = Field(default=None, description="directory whose files a new home starts with")
     quota_gib: GiB | None = Field(default=None, description="size of one home; warned at 95 %")
 
 
@@ -36,7 +38,9 @@ class Group(Section):
     roles: tuple[Role, ...] = Field(default=(Role.USER,), description="roles that membership gives")
     members: tuple[str, ...] = Field(default=(), description="our own roster: people added to what their token says")
     memory_gib: GiB | None = Field(default=None, description="memory of a member's server, when more than the default")
-    cores: float | None = Field(default=None, gt=0, description="cores of a member's server, when more than the default")
+    cores: float | None = Field(
+        default=None, gt=0, description="cores of a member's server, when more than the default"
+    )
     scaleout: GroupScaleout = Field(default=GroupScaleout(), description="budget for Dask workers")
 
 
@@ -60,14 +64,6 @@ class Facility(Section):
     scaleout: ScaleoutSection = Field(default=ScaleoutSection(), description="Dask clusters")
     notices: tuple[Notice, ...] = Field(default=(), description="shown on the start page")
     subdomains: bool = Field(default=False, description="each user server on a subdomain of the public URL's host")
-    jupyterhub: dict[str, dict[str, Any]] = Field(
+    jupyterhub: dict[ClassName, dict[TraitName, Any]] = Field(
         default={}, description="escape hatch: class, trait, value of JupyterHub's own configuration"
     )
-
-    @model_validator(mode="after")
-    def _groups_are_known(self) -> Facility:
-        for name, site in self.scaleout.sites.items():
-            for group in site.groups:
-                if group not in self.groups:
-                    raise ValueError(f"scaleout.sites.{name}.groups: unknown group {group!r}")
-        return self

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
-from specola.core.section import Seconds, SecretRef, Section, default_kind
+from specola.core.section import Seconds, SecretRef, Section
 
 
 class Role(StrEnum):
@@ -73,7 +73,7 @@ class IamIdentity(Section):
     )
 
 
-IdentitySection = Annotated[EmbeddedIdentity | IamIdentity, Field(discriminator="kind"), default_kind("embedded")]
+IdentitySection = Annotated[EmbeddedIdentity | IamIdentity, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True)

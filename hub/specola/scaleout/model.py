@@ -6,14 +6,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from specola.core.section import GiB, Seconds, Section
+from specola.core.section import GiB, GroupName, Seconds, Section
 
 
 class LocalSite(Section):
     """Workers as processes of this machine."""
 
     kind: Literal["local"] = "local"
-    groups: tuple[str, ...] = Field(default=(), description="groups that may use it; empty: everybody")
+    groups: tuple[GroupName, ...] = Field(default=(), description="groups that may use it; empty: everybody")
 
 
 class ScaleoutSection(Section):
