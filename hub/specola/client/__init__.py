@@ -1,0 +1,1 @@
+"""Clients of the facility's other processes."""

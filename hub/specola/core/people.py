@@ -1,0 +1,255 @@
+"""The accounts of people on this machine: made on first use, and what each needs to start a program.
+
+Only the launcher (and `specola reset`) uses this; everybody else asks the launcher.
+"""
+
+from __future__ import annotations
+
+import errno
+import grp
+import os
+import pwd
+import stat
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from specola.core.accounts import (
+    FIRST_UID,
+    Account,
+    Entry,
+    Ledger,
+    account_exists,
+    check_person,
+    group_exists,
+    runtime_base,
+    slug,
+    uid_is_used,
+)
+from specola.core.errors import SpecolaError
+from specola.core.layout import Layout
+
+GROUP = "specola-users"
+COMMENT = "Specola person"
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class People(Protocol):
+    """Who a person is on this machine."""
+
+    separate: bool
+
+    def account(self, person: str) -> Account:
+        """The account of a person, ready for use."""
+
+
+class OneAccount:
+    """Everybody is the account that Specola itself runs as; homes are still one directory a person."""
+
+    separate = False
+
+    def __init__(self, layout: Layout, homes: Path) -> None:
+        self._homes = homes
+        self._runtime = runtime_base(layout, os.getuid())
+
+    def account(self, person: str) -> Account:
+        """The invoking account with the person's own home."""
+        name = slug(check_person(person))
+        me = pwd.getpwuid(os.getuid())
+        account = Account(me.pw_name, me.pw_uid, me.pw_gid, self._homes / name, self._runtime / name)
+        self._homes.mkdir(parents=True, exist_ok=True)
+        _private_base(self._runtime, 0o700)
+        for path in (account.home, account.runtime):
+            make_directory(path, account.uid, account.gid)
+        furnish(account)
+        return account
+
+
+class SeparateAccounts:
+    """Each person has an unprivileged account of their own; needs root."""
+
+    separate = True
+
+    def __init__(self, layout: Layout, homes: Path, ledger: Ledger) -> None:
+        self._state = layout.id
+        self._homes = homes
+        self._ledger = ledger
+        self._runtime = runtime_base(layout, 0)
+
+    def account(self, person: str) -> Account:
+        """The person's account, made now if there is none; an account that is not ours is never taken."""
+        check_person(person)
+        with self._ledger.locked() as ledger:
+            entry = ledger.find(self._state, person) or ledger.intend(self._state, person, self._homes)
+            ensure_account(entry)
+            if entry.created is None:
+                entry = ledger.created(entry)
+        home = Path(entry.home)
+        account = Account(entry.account, entry.uid, entry.gid, home, self._runtime / slug(person))
+        check_homes(home.parent)
+        for path in (self._runtime.parent, self._runtime):
+            _private_base(path, 0o711)
+        for path in (account.home, account.runtime):
+            make_directory(path, account.uid, account.gid)
+        as_account(account, lambda: furnish(account))
+        return account
+
+
+def ensure_account(entry: Entry) -> None:
+    """Make the account that an entry of the ledger names, or check that it is as we made it."""
+    if account_exists(entry.account):
+        known = pwd.getpwnam(entry.account)
+        if known.pw_uid != entry.uid or known.pw_gecos != COMMENT or known.pw_uid < FIRST_UID:
+            raise SpecolaError(f"the account {entry.account} is not the one that Specola made: it was changed outside")
+        return
+    if not group_exists(GROUP):
+        _tool("groupadd", "--system", "--force", GROUP)
+    if not group_exists(entry.account):
+        if uid_is_used(entry.uid):
+            raise SpecolaError(f"the uid {entry.uid} of {entry.account} was taken by another account or group")
+        _tool("groupadd", "--gid", str(entry.gid), entry.account)
+    elif grp.getgrnam(entry.account).gr_gid != entry.gid:
+        raise SpecolaError(f"the group {entry.account} is not the one that Specola made")
+    # --system: no subordinate uids, no mail spool. nologin: neither su, cron nor sshd opens it; terminals use $SHELL
+    options = ["--system", "--no-create-home", "--home-dir", entry.home, "--shell", "/usr/sbin/nologin"]
+    numbers = ["--uid", str(entry.uid), "--gid", str(entry.gid), "--groups", GROUP]
+    _tool("useradd", *options, *numbers, "--comment", COMMENT, entry.account)
+
+
+def remove_account(entry: Entry) -> None:
+    """Remove what `ensure_account` made, and nothing that only has its name."""
+    if account_exists(entry.account):
+        known = pwd.getpwnam(entry.account)
+        if known.pw_uid != entry.uid or known.pw_gecos != COMMENT:
+            raise SpecolaError(f"the account {entry.account} is not the one that Specola made; left alone")
+        _tool("userdel", entry.account)
+    if group_exists(entry.account):
+        _tool("groupdel", entry.account)
+
+
+def _tool(*argv: str) -> None:
+    """Run a tool of Debian's `passwd`; another one that holds the lock of /etc/passwd is waited for."""
+    limit = time.monotonic() + 20
+    while True:
+        done = subprocess.run(argv, check=False, capture_output=True, text=True, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"})
+        if done.returncode == 0:
+            return
+        if "lock" not in done.stderr or time.monotonic() > limit:
+            raise SpecolaError(f"{argv[0]} failed: {done.stderr.strip()}")
+        time.sleep(0.1)
+
+
+def _private_base(path: Path, mode: int) -> None:
+    """A directory of ours in a place where others may write too."""
+    path.mkdir(mode=mode, exist_ok=True)
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise SpecolaError(f"{path} belongs to somebody else, or is a link: remove it")
+    path.chmod(mode)
+
+
+def make_run_directory(path: Path) -> None:
+    """The directory of the launcher's socket and records: everybody may pass, only we may write."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _private_base(path, 0o711)
+
+
+def check_homes(homes: Path) -> None:
+    """Homes are made by root: the directory above them must be root's alone."""
+    try:
+        found = homes.lstat()
+    except FileNotFoundError:
+        homes.mkdir(mode=0o711, parents=True)
+        homes.chmod(0o711)
+        return
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != 0 or found.st_mode & 0o022:
+        raise SpecolaError(f"{homes} must be a directory of root that nobody else may write")
+
+
+def make_directory(path: Path, uid: int, gid: int) -> None:
+    """Make a 0700 directory for an account; links and what belongs to others are refused.
+
+    Its parent is ours alone, so that nobody can exchange what was checked.
+    """
+    above = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        made = True
+        try:
+            os.mkdir(path.name, 0o700, dir_fd=above)
+        except FileExistsError:
+            made = False
+        try:
+            here = os.open(path.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=above)
+        except OSError:
+            raise SpecolaError(f"{path} is not a directory: remove it") from None
+        try:
+            _own(path, here, uid, gid, made=made)
+        finally:
+            os.close(here)
+    finally:
+        os.close(above)
+
+
+def _own(path: Path, here: int, uid: int, gid: int, *, made: bool) -> None:
+    found = os.fstat(here)
+    # made by us and then killed before the chown: empty, and root's
+    unfinished = found.st_uid == os.getuid() and not os.listdir(here)
+    if found.st_uid != uid and not (made or unfinished):
+        raise SpecolaError(f"{path} belongs to somebody else: move it away")
+    if found.st_uid != uid:
+        os.fchown(here, uid, gid)
+    if stat.S_IMODE(found.st_mode) != 0o700:
+        os.fchmod(here, 0o700)
+
+
+def furnish(account: Account) -> None:
+    """What a program expects in a home; runs as the account. A home without room left is no obstacle."""
+    for name in ("run", "keys", "files"):
+        (account.runtime / name).mkdir(mode=0o700, exist_ok=True)
+    try:
+        (account.home / ".tmp").mkdir(mode=0o700, exist_ok=True)
+        _link(account.home / ".run", account.runtime / "run")
+        _link(account.home / ".specola", account.runtime / "keys")
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+
+
+def _link(link: Path, target: Path) -> None:
+    """Point a link of ours at the private directory; something else of that name is the person's own affair."""
+    if link.is_symlink() and os.readlink(link) != str(target):
+        link.unlink()
+    if not os.path.lexists(link):
+        link.symlink_to(target)
+
+
+def become(account: Account) -> None:
+    """Turn this process into the account's, for good."""
+    os.initgroups(account.name, account.gid)
+    os.setresgid(account.gid, account.gid, account.gid)
+    os.setresuid(account.uid, account.uid, account.uid)
+
+
+def as_account(account: Account, action: Callable[[], None]) -> None:
+    """Do something with the rights of an account only, in a child; what went wrong there is raised here."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.umask(0o077)
+            become(account)
+            action()
+            code = 0
+        except BaseException as error:  # noqa: BLE001 - a forked child must never return into the parent's stack
+            os.write(writing, str(error).encode()[:2000])
+        finally:
+            os._exit(code)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        words = pipe.read().decode(errors="replace")
+    _, status = os.waitpid(child, 0)
+    if status != 0:
+        raise SpecolaError(f"as {account.name}: {words or 'ended'}")

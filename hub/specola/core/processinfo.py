@@ -1,0 +1,89 @@
+"""Processes by pid *and* start time: together they name one process for ever, a pid alone does not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PROC = Path("/proc")
+GONE = frozenset("ZXx")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """One process: its pid, and when it started in clock ticks since the boot."""
+
+    pid: int
+    start: int
+
+
+def _fields(pid: int) -> list[str] | None:
+    """`/proc/PID/stat` from the state on (the name before it may hold spaces and parentheses)."""
+    try:
+        return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def identity(pid: int) -> Identity | None:
+    """The identity of a process that runs now; None for one that is gone, or only waits to be reaped."""
+    fields = _fields(pid)
+    if not fields or fields[0] in GONE:
+        return None
+    return Identity(pid, int(fields[19]))
+
+
+def alive(process: Identity) -> bool:
+    """Whether that very process, not another with its pid, still runs."""
+    return identity(process.pid) == process
+
+
+def session(pid: int) -> int | None:
+    """The session of a process that runs now."""
+    fields = _fields(pid)
+    return None if not fields or fields[0] in GONE else int(fields[3])
+
+
+def parent(pid: int) -> int | None:
+    """The parent of a process that runs now."""
+    fields = _fields(pid)
+    return None if not fields or fields[0] in GONE else int(fields[1])
+
+
+def pids() -> Iterator[int]:
+    """Every pid of this machine, at this moment."""
+    return (int(name) for name in os.listdir(PROC) if name.isdigit())
+
+
+def children(pid: int) -> list[int]:
+    """Running processes whose parent is this one."""
+    return [other for other in pids() if parent(other) == pid]
+
+
+def owner(pid: int) -> int | None:
+    """The real uid of a process."""
+    try:
+        lines = (PROC / str(pid) / "status").read_text().splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return next((int(line.split()[1]) for line in lines if line.startswith("Uid:")), None)
+
+
+def of_account(uid: int) -> list[int]:
+    """Running processes with this real uid."""
+    return [pid for pid in pids() if owner(pid) == uid and identity(pid) is not None]
+
+
+def variable(pid: int, name: str) -> str | None:
+    """A variable of the environment that a process was started with, where we may read it."""
+    try:
+        content = (PROC / str(pid) / "environ").read_bytes()
+    except OSError:
+        return None
+    wanted = f"{name}=".encode()
+    for entry in content.split(b"\0"):
+        if entry.startswith(wanted):
+            return entry[len(wanted) :].decode(errors="replace")
+    return None

@@ -1,0 +1,323 @@
+"""The use cases of the launcher: start, poll, signal and end programs of people."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import shutil
+import signal
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from specola.core import processinfo
+from specola.core.accounts import Account
+from specola.core.errors import Conflict, NotFound, SpecolaError
+from specola.core.people import People, as_account
+from specola.launcher.child import Plan, fork, write_files
+from specola.launcher.limits import Limits
+from specola.launcher.records import Record, Records
+
+MARK = "SPECOLA_PROGRAM"
+PATH = "/usr/local/bin:/usr/bin:/bin"
+TEND_EVERY = 1.0
+KILL_WAIT = 8.0
+Answer = dict[str, Any]
+
+
+class Programs:
+    """Every program of every person of one facility."""
+
+    def __init__(self, facility: str, people: People, records: Records, logs: Path, limits: Limits) -> None:
+        self._facility = facility
+        self._people = people
+        self._records = records
+        self._logs = logs
+        self._limits = limits
+        self._codes: dict[int, int] = {}
+        self._ours: set[int] = set()
+
+    # start
+
+    async def start(self, *, key: str, person: str, **wish: Any) -> Answer:
+        """Start a program; asked twice it is the same one."""
+        async with self._records.lock(key) as lock:
+            known = self._look(key)
+            if known is not None and known.person != person:
+                raise Conflict("This key belongs to a program of another person")
+            if known is not None and known.alive:
+                return _started(known)
+            if known is not None:
+                self._sweep(known)
+            return self._start(key, person, lock, **wish)
+
+    def _start(  # noqa: PLR0913 - what a start takes, by keyword
+        self,
+        key: str,
+        person: str,
+        lock: int,
+        *,
+        argv: list[str],
+        env: dict[str, str],
+        files: dict[str, str],
+        directory: str | None,
+        memory_gib: float | None,
+        cores: float | None,
+        log: str | None,
+    ) -> Answer:
+        account = self._people.account(person)
+        place = files_directory(account, key)
+        words = [word.replace("{files}", str(place)) for word in argv]
+        variables = environment(account, env, str(place)) | {MARK: f"{self._facility}/{key}"}
+        box = self._limits.box(key, memory_gib, cores)
+        record = Record(key, person, account.name, account.uid, str(account.home), str(place), dict(box.effects))
+        output = os.open(
+            self._logs / f"{log or key}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600
+        )
+        self._as_person(account, lambda: _link_files(account, key, place))
+        plan = Plan(
+            argv=words,
+            env=variables,
+            account=account,
+            separate=self._people.separate,
+            files=files,
+            files_directory=place,
+            directory=Path(directory) if directory else account.home,
+            record=self._records.path(key),
+            facts=asdict(record),
+            box=box,
+            log=output,
+            lock=lock,
+        )
+        try:
+            pid, trouble = fork(plan)
+        finally:
+            os.close(output)
+        if trouble:
+            os.waitpid(pid, 0)
+            self._records.forget(key)
+            self._limits.remove(key)
+            raise SpecolaError(f"{words[0]} could not be started as {account.name}: {trouble}")
+        self._ours.add(pid)
+        started = self._records.get(key)
+        if started is None:
+            raise SpecolaError(f"the record of {key} is gone")
+        return _started(started)
+
+    # look
+
+    def poll(self, key: str) -> Answer:
+        """Whether a program runs; its exit code, where this very launcher saw it end."""
+        record = self._look(key)
+        if record is None:
+            return {"alive": False, "code": None}
+        if record.alive:
+            return {"alive": True, "pid": record.pid}
+        return {"alive": False, "code": record.code}
+
+    def keys(self, prefix: str) -> list[str]:
+        """Programs that run now."""
+        return [record.key for record in self._records.all() if record.key.startswith(prefix) and record.alive]
+
+    def log(self, key: str, tail_bytes: int) -> str:
+        """The end of what a program has written."""
+        try:
+            descriptor = os.open(self._logs / f"{key}.log", os.O_RDONLY | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            raise NotFound("No such log") from None
+        with os.fdopen(descriptor, "rb") as file:
+            file.seek(max(0, os.fstat(descriptor).st_size - tail_bytes))
+            return file.read(tail_bytes).decode(errors="replace")
+
+    def account(self, person: str) -> Answer:
+        """A person's account and home, made on first use."""
+        account = self._people.account(person)
+        return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(account).items()}
+
+    def files(self, key: str, files: dict[str, str]) -> Answer:
+        """Replace files of a program that runs."""
+        record = self._look(key)
+        if record is None or not record.alive:
+            raise NotFound("No such program runs")
+        account = self._people.account(record.person)
+        self._as_person(account, lambda: write_files(Path(record.files), files))
+        return {"files": record.files}
+
+    # end
+
+    def signal(self, key: str, signum: int) -> Answer:
+        """Send a signal to a program's first process."""
+        record = self._look(key)
+        if record is not None and record.alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(record.pid, signum)
+        return self.poll(key)
+
+    async def end(self, key: str, grace: float) -> Answer:
+        """End a program and all that it started: asked nicely first, then without asking."""
+        async with self._records.lock(key):
+            record = self._look(key)
+            if record is None:
+                return {"alive": False, "code": None}
+            if record.alive and grace:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(record.pid, signal.SIGTERM)
+                await self._gone(record, grace)
+            if record.alive:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(record.pid, signal.SIGKILL)
+                await self._gone(record, KILL_WAIT)
+            record = self._look(key) or record
+            if record.alive:
+                raise SpecolaError(f"{key} does not end, even by SIGKILL (pid {record.pid})")
+            await self._swept(record)
+            self._limits.remove(key)
+            self._remove_files(record)
+            self._records.forget(key)
+            return {"alive": False, "code": record.code}
+
+    async def end_all(self, prefix: str, grace: float) -> list[str]:
+        """End every program whose key begins so, at the same time."""
+        keys = [record.key for record in self._records.all() if record.key.startswith(prefix)]
+        await asyncio.gather(*(self.end(key, grace) for key in keys))
+        return keys
+
+    async def _gone(self, record: Record, seconds: float) -> None:
+        limit = time.monotonic() + seconds
+        while record.alive and time.monotonic() < limit:
+            await asyncio.sleep(0.05)
+
+    async def _swept(self, record: Record) -> None:
+        limit = time.monotonic() + KILL_WAIT
+        while self._sweep(record) and time.monotonic() < limit:
+            await asyncio.sleep(0.02)
+
+    def _sweep(self, record: Record) -> bool:
+        """Kill what a program left behind; whether there was anything."""
+        left = self._left_behind(record)
+        for process in left:
+            if processinfo.alive(process):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGKILL)
+        return bool(left) or self._sweep_account(record)
+
+    def _left_behind(self, record: Record) -> list[processinfo.Identity]:
+        candidates = set(processinfo.of_account(record.uid))
+        recycled = processinfo.identity(record.pid) is not None
+        in_groups = self._limits.members(record.key)
+        mark = f"{self._facility}/{record.key}"
+        found = [
+            processinfo.identity(pid)
+            for pid in candidates - {os.getpid()}
+            if pid in in_groups
+            or processinfo.variable(pid, MARK) == mark
+            or (not recycled and processinfo.session(pid) == record.pid)
+        ]
+        return [process for process in found if process is not None]
+
+    def _sweep_account(self, record: Record) -> bool:
+        """With a person's last program, end whatever the account still runs."""
+        if not self._people.separate or record.uid == 0:
+            return False
+        if any(other.alive for other in self._records.all() if other.uid == record.uid):
+            return False
+        if not processinfo.of_account(record.uid):
+            return False
+        account = Account(record.account, record.uid, record.uid, Path(record.home), Path(record.home))
+        # kill(-1) as the account: nothing that forks meanwhile escapes, and nothing of others can be hit
+        as_account(account, _kill_all)
+        return True
+
+    def _as_person(self, account: Account, action: Any) -> None:
+        if self._people.separate:
+            as_account(account, action)
+        else:
+            action()
+
+    def _remove_files(self, record: Record) -> None:
+        account = self._people.account(record.person)
+
+        def remove() -> None:
+            shutil.rmtree(record.files, ignore_errors=True)
+            (account.runtime / "keys" / record.key).unlink(missing_ok=True)
+
+        self._as_person(account, remove)
+
+    # tend
+
+    def _look(self, key: str) -> Record | None:
+        """The record of a key, its end noted where it has come."""
+        self.reap()
+        record = self._records.get(key)
+        if record is None or record.over or record.alive:
+            return record
+        return self._records.ended(record, self._codes.pop(record.pid, None))
+
+    def reap(self) -> None:
+        """Take the exit codes of our own children."""
+        for pid in list(self._ours):
+            try:
+                done, status = os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                self._ours.discard(pid)
+                continue
+            if done:
+                self._ours.discard(pid)
+                self._codes[pid] = os.waitstatus_to_exitcode(status)
+
+    def tend(self) -> None:
+        """Notice programs that ended by themselves, and end what they left behind."""
+        for record in self._records.all():
+            if not record.over and not record.alive:
+                self._look(record.key)
+                self._sweep(record)
+
+    async def tend_for_ever(self) -> None:
+        """Tend every second."""
+        while True:
+            self.tend()
+            await asyncio.sleep(TEND_EVERY)
+
+
+def _started(record: Record) -> Answer:
+    return {
+        "pid": record.pid,
+        "account": record.account,
+        "home": record.home,
+        "files": record.files,
+        "limits": record.limits,
+    }
+
+
+def _kill_all() -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(-1, signal.SIGKILL)
+
+
+def files_directory(account: Account, key: str) -> Path:
+    """A program's own directory: a digest for a name, since sockets lie in it and a path of theirs is short."""
+    return account.runtime / "files" / hashlib.sha256(key.encode()).hexdigest()[:12]
+
+
+def _link_files(account: Account, key: str, place: Path) -> None:
+    link = account.runtime / "keys" / key
+    if not os.path.lexists(link):
+        link.symlink_to(Path("..") / "files" / place.name)
+
+
+def environment(account: Account, env: dict[str, str], place: str) -> dict[str, str]:
+    """The environment of a program: nothing of ours, the account's own places where nothing else is said."""
+    own = {
+        "HOME": str(account.home),
+        "USER": account.name,
+        "LOGNAME": account.name,
+        "SHELL": "/bin/bash",
+        "PATH": PATH,
+        "TMPDIR": str(account.home / ".tmp"),
+        "XDG_RUNTIME_DIR": str(account.runtime / "run"),
+        "JUPYTER_RUNTIME_DIR": str(account.runtime / "run"),
+    }
+    return own | {name: value.replace("{files}", place) for name, value in env.items()}
