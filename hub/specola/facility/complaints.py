@@ -14,7 +14,7 @@ from specola.core.section import SecretRef
 from specola.facility.document import Complaint, Document, Place
 from specola.facility.shape import fields, locate
 
-SECRET_IN_CLEAR = "a secret is given by reference only: {file: /path} or {env: NAME}"
+IN_CLEAR = "a secret is given by reference only: {file: /path} or {env: NAME}"
 _SECRET_NAME = re.compile(
     r"(?:^|_)(?:secret|secret_key|access_key|private_key|api_key|crypt_key|token|passwd|password|passphrase)s?$",
     re.IGNORECASE,
@@ -30,6 +30,7 @@ _WORDS = {
     "int_from_float": "must be a whole number",
     "int_type": "must be a whole number",
     "list_type": "must be a list, as in [a, b]",
+    "missing": "is required",
     "model_attributes_type": "must be a mapping",
     "model_type": "must be a mapping",
     "path_type": "must be a path",
@@ -48,7 +49,7 @@ def from_validation(error: ValidationError, document: Document) -> Iterator[Comp
         _, parent = locate(detail["loc"][:-1])
         secret = _secret_in(place)
         if secret is not None:
-            yield Complaint(document.line(secret), secret, SECRET_IN_CLEAR)
+            yield Complaint(document.line(secret), secret, IN_CLEAR)
             continue
         if detail["type"].startswith("union_tag"):
             place = (*place, "kind")
@@ -61,7 +62,7 @@ def secrets_in_clear(data: Any, document: Document, place: Place = ()) -> Iterat
         for key, value in data.items():
             here = (*place, key)
             if is_secret(key) and value and not isinstance(value, bool | int | float | dict):
-                yield Complaint(document.line(here), here, SECRET_IN_CLEAR)
+                yield Complaint(document.line(here), here, IN_CLEAR)
             else:
                 yield from secrets_in_clear(value, document, here)
     elif isinstance(data, list):
@@ -97,28 +98,31 @@ def _secret_in(place: Place) -> Place | None:
 
 
 def _text(detail: ErrorDetails, place: Place, parent: Any, kind: Any) -> str:
+    context, code = detail.get("ctx", {}), detail["type"]
+    if code in {"extra_forbidden", "unknown_group", "union_tag_invalid", "enum", "literal_error"}:
+        return _not_among(detail, place, parent)
+    text = _WORDS.get(code, detail["msg"].replace("Input should be", "must be"))
+    if code == "value_error":
+        text = str(context["error"])
+    elif code == "string_pattern_mismatch":
+        text = f"must match {context['pattern']}"
+    if code in {"missing", "string_pattern_mismatch", "dict_type"}:
+        text += _described(parent, place)
+    elif keys := fields(kind):
+        text += f"; allowed keys: {', '.join(keys)}"
+    return _EMPTY + text if detail.get("input") is None else text
+
+
+def _not_among(detail: ErrorDetails, place: Place, parent: Any) -> str:
     context = detail.get("ctx", {})
     match detail["type"]:
-        case "missing":
-            return "is required" + _described(parent, place)
         case "extra_forbidden":
-            return _unknown("key", place[-1], _keys(parent))
+            return _unknown("key", place[-1], list(fields(parent)))
         case "unknown_group":
             return _unknown("group", context["name"], context["allowed"], quote=True)
         case "union_tag_invalid":
             return _unknown("kind", context["tag"], _quoted(context["expected_tags"]), quote=True)
-        case "enum" | "literal_error":
-            return _unknown("value", detail["input"], _quoted(context["expected"]), quote=True)
-        case "string_pattern_mismatch":
-            return f"must match {context['pattern']}" + _described(parent, place)
-        case "dict_type" | "model_type" | "model_attributes_type":
-            allowed = _keys(kind)
-            more = f"; allowed keys: {', '.join(allowed)}" if allowed else _described(parent, place)
-            return (_EMPTY if detail["input"] is None else "") + _WORDS[detail["type"]] + more
-        case "value_error":
-            return str(context["error"])
-    text = _WORDS.get(detail["type"], detail["msg"].replace("Input should be", "must be"))
-    return _EMPTY + text if detail["input"] is None else text
+    return _unknown("value", detail["input"], _quoted(context["expected"]), quote=True)
 
 
 def _unknown(what: str, given: object, allowed: list[str], *, quote: bool = False) -> str:
@@ -128,10 +132,6 @@ def _unknown(what: str, given: object, allowed: list[str], *, quote: bool = Fals
     text = f"unknown {what}" + (f" `{name}`" if quote and name else "")
     text += f" (did you mean `{meant}`?)" if meant else ""
     return f"{text}; allowed: {', '.join(allowed) or 'none'}"
-
-
-def _keys(kind: Any) -> list[str]:
-    return list(fields(kind))
 
 
 def _described(parent: Any, place: Place) -> str:

@@ -11,13 +11,13 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
 Place = tuple[str | int, ...]
 
-_QUOTED = re.compile(r"""(?<![<\w])(['"])(?!<)(?!.\1).+?\1""")
+_QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
 DEEPEST = 40
 _TAG = "tag:yaml.org,2002:"
 _SCALARS: dict[str, tuple[re.Pattern[str], str, Callable[[str], Any]]] = {
@@ -63,7 +63,7 @@ class _RefusedError(yaml.MarkedYAMLError):
 class _Loader(yaml.SafeLoader):
     """PyYAML's composer with the scalars above, and without anchors or bottomless nesting."""
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
     depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
@@ -126,7 +126,11 @@ def _in_words(error: yaml.MarkedYAMLError) -> str:
     if "single document" in (error.context or ""):
         return "one document only; `---` may not come twice"
     # what PyYAML quotes may be half of a secret; what it calls '<...>' is a kind of token
-    return "not YAML: " + _QUOTED.sub("this", problem)
+    return "not YAML: " + _QUOTED.sub(_one_sign, problem)
+
+
+def _one_sign(quoted: re.Match[str]) -> str:
+    return quoted[0] if len(quoted[0]) <= len("','") or quoted[0].startswith("'<") else "this"
 
 
 def _value(node: yaml.Node, place: Place, document: Document) -> Any:
