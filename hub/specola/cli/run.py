@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 import time
@@ -12,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 import click
-
+from specola.core.errors import StateError
 from specola.core.layout import Layout, default_base
 from specola.facility import supervisor
 from specola.facility.prepare import Wish, check_port, is_root, prepare
@@ -121,12 +120,10 @@ def stop(state: Path) -> None:
 def restart(state: Path) -> None:
     """Restart the facility's processes; notebook servers and computations go on."""
     layout = Layout(state.absolute())
-    pid = supervisor.supervisor_pid(layout)
-    if pid is None:
-        raise click.ClickException("it is not up: start it with `specola up`")
-    runtime = load_runtime(layout)
-    os.kill(pid, signal.SIGHUP)
-    time.sleep(2)
+    if supervisor.supervisor_pid(layout) is None:
+        raise StateError("it is not up: start it with `specola up`")
+    runtime = prepare(Wish(state), Path(sys.prefix))
+    supervisor.restart(runtime)
     supervisor.wait_ready(runtime, lambda name, seconds: click.echo(f"  ✓ {name:14} {seconds:5.1f} s"))
     show(runtime)
 

@@ -187,7 +187,9 @@ def server_environment(runtime: Runtime) -> dict[str, str]:
     """What a user's server is told of the facility; nothing of it is secret."""
     facility, ports = runtime.facility, runtime.ports
     quota = facility.homes.quota_gib
-    skeletons = [str(path) for path in (runtime.addresses.env / "share/specola/skeleton", facility.homes.skeleton) if path]
+    skeletons = [
+        str(path) for path in (runtime.addresses.env / "share/specola/skeleton", facility.homes.skeleton) if path
+    ]
     return {
         "SPECOLA_API_URL": f"{runtime.service_url}api/v1/",
         "SPECOLA_FACILITY": facility.name,

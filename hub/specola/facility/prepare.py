@@ -17,7 +17,6 @@ from specola.core.errors import StateError
 from specola.core.layout import SERVICE_ACCOUNT, Layout
 from specola.core.state import prepare_state
 from specola.facility.loader import load
-from specola.facility.model import Facility
 from specola.facility.processes import SECRETS
 from specola.facility.runtime import Addresses, Ports, Runtime, addresses_file
 from specola.identity.issuer.accounts import ensure_logins
@@ -148,7 +147,9 @@ def write_secret(layout: Layout, name: str, owner: Owner) -> None:
     """Make one secret of the facility; one that exists is kept."""
     path = layout.secrets / name
     if not path.exists():
-        key = base64.urlsafe_b64encode(random.token_bytes(32)).decode() if name == "gateway-db" else random.token_hex(32)
+        key = (
+            base64.urlsafe_b64encode(random.token_bytes(32)).decode() if name == "gateway-db" else random.token_hex(32)
+        )
         write_file(path, key, owner)
 
 
@@ -162,9 +163,7 @@ def choose_addresses(wish: Wish, layout: Layout, env: Path) -> Addresses:
     ports = Ports.model_validate(inner | {"proxy": port})
     kept = known.public_url if known and known.ports.proxy == port else None
     url = wish.public_url or kept or f"http://127.0.0.1:{port}/"
-    return Addresses(
-        ports=ports, public_url=url.rstrip("/") + "/", env=env, separate_accounts=is_root()
-    )
+    return Addresses(ports=ports, public_url=url.rstrip("/") + "/", env=env, separate_accounts=is_root())
 
 
 def free_ports(names: tuple[str, ...]) -> dict[str, int]:
@@ -184,4 +183,3 @@ def check_port(port: int) -> None:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise StateError(f"port {port} cannot be used ({error.strerror}): choose another with --port") from None
-

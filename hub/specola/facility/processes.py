@@ -13,6 +13,7 @@ from pathlib import Path
 
 from specola.core.layout import SERVICE_ACCOUNT
 from specola.facility.runtime import Runtime
+from specola.identity.model import EmbeddedIdentity
 from specola.scaleout.adapters.proxy_command import proxy_argv
 
 SHARE = Path(__file__).resolve().parents[1] / "share"
@@ -66,7 +67,7 @@ def table(runtime: Runtime) -> list[Process]:
     here = Path(__file__).parent
     gateway_config = here.parent / "scaleout" / "adapters" / "gateway_config.py"
     processes = [
-        Process("launcher", (python, "-m", "specola.launcher"), str(runtime.layout.launcher_socket), privileged=True),
+        Process("launcher", (python, "-m", "specola.launcher", "--homes", str(runtime.homes)), str(runtime.layout.launcher_socket), privileged=True),
         Process(
             "proxy",
             (
@@ -102,12 +103,20 @@ def table(runtime: Runtime) -> list[Process]:
             f"http://127.0.0.1:{ports.gateway}/api/health",
         ),
     ]
-    if runtime.facility.identity.kind == "embedded":
-        issuer = Process(
-            "issuer", (python, "-m", "specola.identity.issuer"), f"{runtime.issuer_back_channel}healthz"
-        )
-        processes.insert(1, issuer)
+    if isinstance(runtime.facility.identity, EmbeddedIdentity):
+        processes.insert(1, _issuer(runtime, runtime.facility.identity, python))
     return processes
+
+
+def _issuer(runtime: Runtime, identity: EmbeddedIdentity, python: str) -> Process:
+    argv = (
+        *(python, "-m", "specola.identity.issuer"),
+        *("--url", runtime.issuer_url),
+        *("--port", str(runtime.ports.issuer)),
+        *("--redirect", f"{runtime.public_url}hub/oauth_callback"),
+        *("--access-token-life", str(identity.access_token_life)),
+    )
+    return Process("issuer", argv, f"{runtime.issuer_back_channel}healthz")
 
 
 def pid_directory(runtime: Runtime, process: Process) -> Path:

@@ -64,11 +64,29 @@ def end_running(layout: Layout) -> list[str]:
     return [one.name for one in found]
 
 
-def start(runtime: Runtime) -> None:
-    """Start the supervisor in a session of its own; it outlives the command that started it."""
+def write_configuration(runtime: Runtime) -> Path:
+    """Render the process table where the supervisor reads it."""
     configuration = runtime.layout.run / "supervisord.conf"
     configuration.touch(mode=0o600)
     configuration.write_text(supervisord(runtime, root=os.geteuid() == 0))
+    return configuration
+
+
+def restart(runtime: Runtime) -> None:
+    """Let the supervisor end every process, read the table again and start them; user programs go on."""
+    pid = supervisor_pid(runtime.layout)
+    if pid is None:
+        raise StateError("it is not up: start it with `specola up`")
+    before = list(running(runtime.layout))
+    write_configuration(runtime)
+    os.kill(pid, signal.SIGHUP)
+    _wait(lambda: not any(start_time(one.pid) == one.started for one in before), STOP_WITHIN)
+
+
+def start(runtime: Runtime) -> None:
+    """Start the supervisor in a session of its own; it outlives the command that started it."""
+    configuration = write_configuration(runtime)
+    (runtime.layout.run / "stopped").unlink(missing_ok=True)
     program = runtime.addresses.env / "bin" / "supervisord"
     if not program.exists():
         raise StateError(f"{program} is missing: pip install 'specola[local]'")
@@ -77,8 +95,6 @@ def start(runtime: Runtime) -> None:
         "LANG": "C.UTF-8",
         "HOME": "/",
     }
-    for name in _coverage_variables():
-        environment[name] = os.environ[name]
     subprocess.Popen(
         [program, "-n", "-c", configuration],
         env=environment,
@@ -88,11 +104,6 @@ def start(runtime: Runtime) -> None:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-
-
-def _coverage_variables() -> list[str]:
-    """coverage.py measures child processes when its variables reach them."""
-    return [name for name in os.environ if name.startswith("COVERAGE_")]
 
 
 def wait_ready(runtime: Runtime, tell: Callable[[str, float], None]) -> None:
