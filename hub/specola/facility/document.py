@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 
@@ -63,7 +63,6 @@ class _RefusedError(yaml.MarkedYAMLError):
 class _Loader(yaml.SafeLoader):
     """PyYAML's composer with the scalars above, and without anchors or bottomless nesting."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
     depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
@@ -81,6 +80,7 @@ class _Loader(yaml.SafeLoader):
             self.depth -= 1
 
 
+_Loader.yaml_implicit_resolvers = {}
 for _name, (_pattern, _first, _) in _SCALARS.items():
     _whole = re.compile(rf"(?:{_pattern.pattern})\Z")
     _Loader.add_implicit_resolver(_TAG + _name, _whole, ["" if c == "\0" else c for c in _first])
