@@ -1,0 +1,1 @@
+"""The spawners: how JupyterHub starts a person's server on this machine."""

@@ -1,0 +1,187 @@
+"""User servers as processes of this machine, each under its person's account, started by the launcher."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from functools import cache
+from typing import Any
+
+from jupyterhub.spawner import Spawner, SpawnException
+from jupyterhub.utils import random_port
+from traitlets import Any as AnyTrait
+from traitlets import default
+
+from specola.client.launcher import Alive, Launcher, LauncherError
+from specola.core.accounts import Account, slug
+from specola.core.errors import PublicError
+from specola.facility.runtime import Runtime, load_runtime
+from specola_spawner.listeners import listening_uids
+from specola_spawner.offer import Offer, amounts, form, offer
+
+LOOPBACK = "127.0.0.1"
+NOT_FOR_USERS = ("CONFIGPROXY", "SUPERVISOR")
+LOOK_EVERY = 0.1
+PORT_TRIES = 3
+STOP_GRACE = 10.0
+POLL_WAIT = 5.0
+GIB = 1024**3
+
+
+class PortTakenError(Exception):
+    """Somebody else listens on the port that was chosen for a server."""
+
+
+@cache
+def _runtime() -> Runtime:
+    return load_runtime()
+
+
+class LauncherSpawner(Spawner):  # type: ignore[misc]  # jupyterhub is not typed
+    """Asks the launcher for everything; what it knows itself survives in the launcher's records."""
+
+    runtime = AnyTrait(help="The running facility; read from the state directory when nothing is given").tag(config=True)
+
+    @default("runtime")
+    def _default_runtime(self) -> Runtime:
+        return _runtime()
+
+    @default("options_form")
+    def _default_options_form(self) -> Any:
+        return lambda spawner: form(spawner.offer)
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(**more)
+        self._steps: list[dict[str, Any]] = []
+        self._limits: dict[str, str] = {}
+
+    @property
+    def launcher(self) -> Launcher:
+        """The launcher, waited for a while when it restarts."""
+        return Launcher(self.runtime.layout.launcher_socket)
+
+    @property
+    def key(self) -> str:
+        """The name of this server at the launcher."""
+        names = [self.user.name, self.name] if self.name else [self.user.name]
+        return ".".join(["server", *map(slug, names)])
+
+    @property
+    def offer(self) -> Offer:
+        """The limits of this server, from the facility and the person's groups."""
+        return offer(self.runtime.facility, [group.name for group in self.user.groups])
+
+    def get_args(self) -> list[str]:
+        """Kernels talk over sockets in a directory of their owner's: a TCP port would be open to every account."""
+        return [*super().get_args(), "--KernelManager.transport=ipc"]
+
+    def get_env(self) -> dict[str, str]:
+        """The hub's variables without any of the facility's own processes; the launcher adds the account's."""
+        env = {name: str(value) for name, value in super().get_env().items()}
+        env = {name: value for name, value in env.items() if not name.startswith(NOT_FOR_USERS)}
+        return env | {"PATH": f"{self.runtime.addresses.env}/bin:/usr/local/bin:/usr/bin:/bin"}
+
+    def get_state(self) -> dict[str, Any]:
+        """What is told of a server after a restart of the hub; the rest is found by its key."""
+        return {**super().get_state(), "limits": self._limits}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take over a server that an earlier hub started."""
+        super().load_state(state)
+        self._limits = state.get("limits", {})
+
+    async def start(self) -> tuple[str, int]:
+        """Start the server, and answer where it listens once it is certain that it is the person's own."""
+        self._steps = []
+        try:
+            self._step(5, "Preparing your account and home")
+            account = await self.launcher.account(self.user.name)
+            # a hub that was killed while it started this server has left one whose token is not valid any more
+            await self.launcher.end(self.key, grace=0)
+            for _ in range(PORT_TRIES):
+                try:
+                    return await self._start_on(account, random_port())
+                except PortTakenError:
+                    self.log.warning("The port chosen for %s was taken by another account", self._log_name)
+                    await self.launcher.end(self.key, grace=0)
+            raise SpawnException("No free port was found for your server: try again.", reason="port")
+        except PublicError as error:
+            raise SpawnException(f"{error.title}. {error.detail}".strip(), reason=error.reason) from error
+        except LauncherError as error:
+            words = "Your server could not be started; the operator finds the reason in the hub's log."
+            raise SpawnException(words, reason="launcher", log_message=str(error)) from error
+
+    async def _start_on(self, account: Account, port: int) -> tuple[str, int]:
+        self.ip, self.port = LOOPBACK, port
+        what = self.offer
+        if what.memory_gib is not None:
+            self.mem_limit = int(what.memory_gib * GIB)
+        if what.cores is not None:
+            self.cpu_limit = what.cores
+        started = await self.launcher.start(
+            self.key,
+            self.user.name,
+            [str(self.runtime.addresses.env / "bin" / "jupyterhub-singleuser"), *self.get_args()],
+            self.get_env(),
+            memory_gib=what.memory_gib,
+            cores=what.cores,
+        )
+        self._limits = started.limits
+        self._step(20, self._words(started.account, what))
+        await self._listens(account, port)
+        self._step(90, "JupyterLab answers, opening the way to it")
+        return LOOPBACK, port
+
+    def _words(self, account: str, what: Offer) -> str:
+        words = f"Starting JupyterLab as account {account}"
+        if limits := amounts(what):
+            words += f" with {limits}"
+        if "advisory" in self._limits.values():
+            words += " (this machine cannot enforce it)"
+        return words
+
+    async def _listens(self, account: Account, port: int) -> None:
+        """Wait until the server listens; raise when the listener is somebody else, or when the server ended."""
+        loop = asyncio.get_running_loop()
+        begun, told = loop.time(), 0
+        while not (uids := listening_uids(port)):
+            if (seconds := int(loop.time() - begun)) >= told + 3:
+                told = seconds
+                self._step(min(85, 20 + 5 * seconds), f"JupyterLab loads its parts ({seconds} s)")
+            if not isinstance(await self.launcher.poll(self.key), Alive):
+                await self._ended_early()
+            await asyncio.sleep(LOOK_EVERY)
+        if uids != {account.uid}:
+            raise PortTakenError
+
+    async def _ended_early(self) -> None:
+        said = await self.launcher.log(self.key, 2000)
+        words = "JupyterLab ended while it started; your operator finds its last words in the hub's log."
+        raise SpawnException(words, reason="ended", log_message=f"{self.key} ended while starting:\n{said}")
+
+    async def poll(self) -> int | None:
+        """None while the server runs, or while nobody can say: a false 'gone' would delete its route and token."""
+        try:
+            state = await Launcher(self.runtime.layout.launcher_socket, wait=POLL_WAIT).poll(self.key)
+        except (PublicError, LauncherError) as error:
+            self.log.warning("Nobody can say whether %s runs: %s", self._log_name, error)
+            return None
+        if isinstance(state, Alive):
+            return None
+        return 0 if state.code is None else state.code
+
+    async def stop(self, now: bool = False) -> None:  # noqa: FBT001, FBT002 - the signature is JupyterHub's
+        """End the server, its kernels and terminals."""
+        await self.launcher.end(self.key, grace=0 if now else STOP_GRACE)
+
+    def _step(self, progress: int, message: str) -> None:
+        self._steps.append({"progress": progress, "message": message})
+
+    async def progress(self) -> AsyncIterator[dict[str, Any]]:
+        """What happens, in words, from the first step on; the hub ends it when the server is ready."""
+        told = 0
+        while True:
+            for step in self._steps[told:]:
+                told += 1
+                yield step
+            await asyncio.sleep(LOOK_EVERY)
