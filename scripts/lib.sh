@@ -66,7 +66,7 @@ build_wheels() {
   rm -rf "$TOP/hub/specola/share" "$TOP/extension/specola_lab/labextension" "$TOP/extension/lib"
   for place in . worker extension; do
     log=$WHEELS/build-$(basename "$(cd "$TOP/$place" && pwd)").log
-    "$UV" build -q --wheel --python "$PYTHON" --build-constraints "$TOP/requirements-build.lock" --require-hashes -o "$WHEELS" "$TOP/$place" >"$log" 2>&1 &
+    "$UV" build --wheel --python "$PYTHON" --build-constraints "$TOP/requirements-build.lock" --require-hashes -o "$WHEELS" "$TOP/$place" >"$log" 2>&1 &
     pids+=($!); names+=("$log")
   done
   for i in "${!pids[@]}"; do
