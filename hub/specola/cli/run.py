@@ -57,7 +57,7 @@ def start(runtime: Runtime) -> None:
     try:
         supervisor.wait_ready(runtime, lambda name, seconds: click.echo(f"  ✓ {name:14} {seconds:5.1f} s"))
     except BaseException:
-        supervisor.stop(runtime.layout)
+        supervisor.stop(runtime)
         raise
 
 
@@ -94,13 +94,13 @@ def stay(runtime: Runtime) -> None:
                 start(runtime)
     except KeyboardInterrupt:
         click.echo("\nStopping …")
-        halt(runtime.layout)
+        halt(runtime)
 
 
-def halt(layout: Layout) -> None:
+def halt(runtime: Runtime) -> None:
     """Stop everything, user programs included."""
-    (layout.run / "stopped").touch()
-    supervisor.stop(layout)
+    (runtime.layout.run / "stopped").touch()
+    supervisor.stop(runtime)
     click.echo("Stopped.")
 
 
@@ -112,7 +112,7 @@ def stop(state: Path) -> None:
     if not addresses_file(layout).exists():
         click.echo(f"There is no facility in {state}.")
         return
-    halt(layout)
+    halt(load_runtime(layout))
 
 
 @click.command()
@@ -137,7 +137,7 @@ def status(state: Path, *, as_json: bool) -> None:
     facts: dict[str, Any] = {"supervisor": supervisor.supervisor_pid(layout), "processes": {}}
     if addresses_file(layout).exists():
         runtime = load_runtime(layout)
-        pids = {one.name: one.pid for one in supervisor.running(layout)}
+        pids = {one.name: one.process.pid for one in supervisor.running(layout)}
         facts["url"] = runtime.public_url
         facts["processes"] = {
             process.name: {"pid": pids.get(process.name), "answers": supervisor.healthy(process)}

@@ -47,8 +47,8 @@ class Group(Section):
 class Notice(Section):
     """One line that everybody sees on the start page."""
 
-    level: Literal["info", "warning"] = "info"
-    text: str
+    level: Literal["info", "warning"] = Field(default="info", description="how it is drawn")
+    text: str = Field(description="plain text")
 
 
 class Facility(Section):

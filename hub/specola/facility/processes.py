@@ -67,7 +67,12 @@ def table(runtime: Runtime) -> list[Process]:
     here = Path(__file__).parent
     gateway_config = here.parent / "scaleout" / "adapters" / "gateway_config.py"
     processes = [
-        Process("launcher", (python, "-m", "specola.launcher", "--homes", str(runtime.homes)), str(runtime.layout.launcher_socket), privileged=True),
+        Process(
+            "launcher",
+            (python, "-m", "specola.launcher", "--homes", str(runtime.homes)),
+            str(runtime.layout.launcher_socket),
+            privileged=True,
+        ),
         Process(
             "proxy",
             (

@@ -14,9 +14,9 @@ from pathlib import Path
 import httpx
 
 from specola.client.launcher import Launcher
-from specola.core.errors import StateError
+from specola.core.errors import SpecolaError, StateError
 from specola.core.layout import Layout
-from specola.core.processinfo import start_time
+from specola.core.processinfo import Identity, alive
 from specola.facility.processes import Process, log_directory, supervisord, table
 from specola.facility.runtime import Runtime
 
@@ -30,8 +30,7 @@ class Found:
     """A process of an earlier start that still runs."""
 
     name: str
-    pid: int
-    started: str
+    process: Identity
 
 
 def supervisor_pid(layout: Layout) -> int | None:
@@ -49,8 +48,8 @@ def running(layout: Layout) -> Iterator[Found]:
     for directory in (layout.run / "pids", layout.state / "pids"):
         for record in sorted(directory.glob("*")) if directory.is_dir() else ():
             pid, _, started = record.read_text().partition(" ")
-            if pid.isdigit() and start_time(int(pid)) == started:
-                yield Found(record.name, int(pid), started)
+            if pid.isdigit() and started.isdigit() and alive(process := Identity(int(pid), int(started))):
+                yield Found(record.name, process)
 
 
 def end_running(layout: Layout) -> list[str]:
@@ -58,9 +57,9 @@ def end_running(layout: Layout) -> list[str]:
     found = list(running(layout))
     for signum, seconds in ((signal.SIGTERM, 20.0), (signal.SIGKILL, 5.0)):
         for one in found:
-            if start_time(one.pid) == one.started:
-                os.kill(one.pid, signum)
-        _wait(lambda: not any(start_time(one.pid) == one.started for one in found), seconds)
+            if alive(one.process):
+                os.kill(one.process.pid, signum)
+        _wait(lambda: not any(alive(one.process) for one in found), seconds)
     return [one.name for one in found]
 
 
@@ -80,7 +79,7 @@ def restart(runtime: Runtime) -> None:
     before = list(running(runtime.layout))
     write_configuration(runtime)
     os.kill(pid, signal.SIGHUP)
-    _wait(lambda: not any(start_time(one.pid) == one.started for one in before), STOP_WITHIN)
+    _wait(lambda: not any(alive(one.process) for one in before), STOP_WITHIN)
 
 
 def start(runtime: Runtime) -> None:
@@ -127,7 +126,7 @@ def healthy(process: Process) -> bool:
             asyncio.run(Launcher(Path(process.health), wait=0.5).keys())
             return True
         return httpx.get(process.health, timeout=5, trust_env=False).is_success
-    except (httpx.HTTPError, OSError):
+    except (httpx.HTTPError, OSError, SpecolaError):
         return False
 
 
@@ -137,20 +136,21 @@ def _why(runtime: Runtime, process: Process) -> str:
     return "\n    ".join([f"{process.name} does not answer; the end of {log}:", *tail])
 
 
-def stop(layout: Layout) -> list[str]:
+def stop(runtime: Runtime) -> list[str]:
     """End user programs, then the processes; answers what had to be ended one by one."""
     try:
-        asyncio.run(Launcher(layout.launcher_socket, wait=2).end_all())
-    except (OSError, StateError):
-        _end_programs_without_launcher(layout)
-    return stop_processes(layout)
+        asyncio.run(Launcher(runtime.layout.launcher_socket, wait=2).end_all())
+    except (OSError, SpecolaError):
+        _end_programs_without_launcher(runtime)
+    return stop_processes(runtime.layout)
 
 
-def _end_programs_without_launcher(layout: Layout) -> None:
+def _end_programs_without_launcher(runtime: Runtime) -> None:
     """The launcher is gone: do its work here, from its records."""
-    from specola.launcher.programs import end_all_recorded
+    from specola.launcher.__main__ import build, settings
 
-    end_all_recorded(layout)
+    _, programs, _ = build(settings([f"--state={runtime.layout.state}", f"--homes={runtime.homes}"]))
+    asyncio.run(programs.end_all("", 10.0))
 
 
 def stop_processes(layout: Layout) -> list[str]:
