@@ -1,0 +1,13 @@
+import { eventsPlugin } from './api/plugin';
+import { identityPlugin } from './identity/plugin';
+import { panelPlugin } from './panel/plugin';
+import { launcherPlugin } from './scaleout/launcher';
+import { scaleoutPlugin } from './scaleout/plugin';
+import { statusPlugin } from './scaleout/status';
+import { cullingPlugin } from './servers/culling';
+
+export { IEventStream } from './api/plugin';
+export { IPanel } from './panel/token';
+export { IScaleout } from './scaleout/model';
+
+export default [eventsPlugin, panelPlugin, identityPlugin, scaleoutPlugin, statusPlugin, launcherPlugin, cullingPlugin];
