@@ -21,7 +21,7 @@ import vector
 from specola_lab.vbs.selection import TREE, Result
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Future
 
 vector.register_awkward()
 
@@ -195,9 +195,15 @@ def add(results: Sequence[Result]) -> Result:
     return reduce(operator.add, results, Result())
 
 
-def run(client: Client, paths: Iterable[Path | str], size: int = 20_000, fan_in: int = 8) -> Result:
-    """Analyse files on the workers of ``client`` and bring one result back."""
+def submit(client: Client, paths: Iterable[Path | str], size: int = 20_000, fan_in: int = 8) -> Future:
+    """Start the analysis of files on the workers of ``client``; the future holds their one result."""
     partial = client.map(analyze, chunks(paths, size), pure=False)
     while len(partial) > 1:
         partial = client.map(add, [partial[start : start + fan_in] for start in range(0, len(partial), fan_in)], pure=False)
-    return partial[0].result() if partial else Result()
+    return partial[0] if partial else client.submit(Result, pure=False)
+
+
+def run(client: Client, paths: Iterable[Path | str], size: int = 20_000) -> Result:
+    """Analyse files on the workers of ``client`` and wait for the result."""
+    result: Result = submit(client, paths, size).result()
+    return result

@@ -47,9 +47,9 @@ class Process:
 
 PROCESSES = {
     "ssww": Process(r"$W^\pm W^\pm jj$ (EW)", 3.2, real_tau=1.0, same_charge=0.995, forward=True, jet_scale=55.0),
-    "ttbar": Process(r"$t\bar{t}$", 8.0, real_tau=0.3, same_charge=0.03, fake_tau=0.4, b_jets=0.6, jet_scale=70.0, soft_leptons=0.3),
-    "wjets": Process("W+jets", 7.0, fake_tau=0.6, jet_scale=75.0),
-    "dytautau": Process(r"Z$\to\tau\tau$", 3.0, 91.2, 2.5, real_tau=1.0, same_charge=0.03, jet_scale=75.0),
+    "ttbar": Process(r"$t\bar{t}$", 120.0, real_tau=0.3, same_charge=0.03, fake_tau=0.4, b_jets=0.6, jet_scale=70.0, soft_leptons=0.3),
+    "wjets": Process("W+jets", 60.0, fake_tau=0.6, jet_scale=75.0),
+    "dytautau": Process(r"Z$\to\tau\tau$", 30.0, 91.2, 2.5, real_tau=1.0, same_charge=0.03, jet_scale=75.0),
 }
 
 

@@ -49,7 +49,7 @@ def mjj_histogram() -> hist.Hist:
 def mo1_histogram() -> hist.Hist:
     """Empty histogram of the transverse mass of lepton, tau and missing momentum in GeV."""
     return hist.Hist(
-        hist.axis.Regular(20, 0, 800, name="mo1", label=r"$m_{o1}(\ell, \tau_h, p_T^{miss})$ [GeV]"),
+        hist.axis.Regular(20, 0, 500, name="mo1", label=r"$m_{o1}(\ell, \tau_h, p_T^{miss})$ [GeV]"),
         storage=hist.storage.Weight(),
     )
 
