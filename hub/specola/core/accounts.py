@@ -112,6 +112,7 @@ class Ledger:
     def __init__(self, path: Path = LEDGER) -> None:
         self.path = path
         self.entries: list[Entry] = []
+        self.states: dict[str, str] = {}
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[Ledger]:
@@ -129,21 +130,37 @@ class Ledger:
         try:
             content = json.loads(self.path.read_text())
         except FileNotFoundError:
-            self.entries = []
+            self.entries, self.states = [], {}
             return
         if content.get("schema") != SCHEMA:
             raise SpecolaError(f"{self.path} was written by another release of Specola (schema {content.get('schema')})")
         self.entries = [Entry(**entry) for entry in content["accounts"]]
+        self.states = dict(content["states"])
 
     def _write(self) -> None:
         new = self.path.with_suffix(".new")
-        content = {"schema": SCHEMA, "accounts": [asdict(entry) for entry in self.entries]}
+        content = {"schema": SCHEMA, "states": self.states, "accounts": [asdict(entry) for entry in self.entries]}
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "w") as file:
             json.dump(content, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
         new.replace(self.path)
+
+    def register(self, layout: Layout) -> None:
+        """Note that a facility uses this machine."""
+        if layout.id not in self.states:
+            self.states[layout.id] = str(layout.state)
+            self._write()
+
+    def unregister(self, state: str) -> None:
+        """Note that a facility is gone."""
+        if self.states.pop(state, None) is not None:
+            self._write()
+
+    def others(self, state: str) -> list[str]:
+        """The other facilities of this machine."""
+        return [other for other in {*self.states, *(e.state for e in self.entries if not e.removed)} if other != state]
 
     def of_state(self, state: str) -> list[Entry]:
         """The accounts that one facility has now."""

@@ -33,6 +33,7 @@ from specola.core.layout import Layout
 
 GROUP = "specola-users"
 COMMENT = "Specola person"
+SERVICE_COMMENT = "Specola facility"
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -127,6 +128,16 @@ def remove_account(entry: Entry) -> None:
         _tool("userdel", entry.account)
     if group_exists(entry.account):
         _tool("groupdel", entry.account)
+
+
+def remove_service_account(name: str) -> None:
+    """Remove an account or group that all facilities of a machine share."""
+    if name == GROUP:
+        _tool("groupdel", GROUP)
+        return
+    _tool("userdel", name)
+    if group_exists(name):
+        _tool("groupdel", name)
 
 
 def _tool(*argv: str) -> None:

@@ -51,7 +51,10 @@ def build(given: Settings) -> tuple[Server, Programs, tuple[int, int] | None]:
     people: People
     owner: tuple[int, int] | None = None
     if me == 0:
-        people = SeparateAccounts(layout, given.homes, Ledger(given.ledger))
+        ledger = Ledger(given.ledger)
+        with ledger.locked():
+            ledger.register(layout)
+        people = SeparateAccounts(layout, given.homes, ledger)
         with contextlib.suppress(KeyError):
             service = pwd.getpwnam(given.service_account)
             owner = (service.pw_uid, service.pw_gid)
