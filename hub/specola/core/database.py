@@ -18,17 +18,6 @@ from specola.core.errors import StateError
 
 metadata = sa.MetaData()
 
-people = sa.Table(
-    "people",
-    metadata,
-    sa.Column("name", sa.String, primary_key=True),
-    sa.Column("issuer", sa.String, nullable=False),
-    sa.Column("subject", sa.String, nullable=False),
-    sa.Column("first_seen", sa.Float, nullable=False),
-    sa.Column("last_login", sa.Float, nullable=False),
-    sa.Column("not_before", sa.Float),
-    sa.UniqueConstraint("issuer", "subject"),
-)
 audit = sa.Table(
     "audit",
     metadata,

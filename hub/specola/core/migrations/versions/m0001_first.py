@@ -24,16 +24,18 @@ APPEND_ONLY = (
 
 def upgrade() -> None:
     """From nothing."""
-    op.create_table(
-        "people",
-        sa.Column("name", sa.String, primary_key=True),
-        sa.Column("issuer", sa.String, nullable=False),
-        sa.Column("subject", sa.String, nullable=False),
-        sa.Column("first_seen", sa.Float, nullable=False),
-        sa.Column("last_login", sa.Float, nullable=False),
-        sa.Column("not_before", sa.Float),
-        sa.UniqueConstraint("issuer", "subject"),
-    )
+    # the hub's authenticator opens the same file, and may come first at a first start
+    if not sa.inspect(op.get_bind()).has_table("people"):
+        op.create_table(
+            "people",
+            sa.Column("issuer", sa.String(255), primary_key=True),
+            sa.Column("subject", sa.String(255), primary_key=True),
+            sa.Column("name", sa.String(64), nullable=False),
+            sa.Column("full_name", sa.String(255), nullable=False),
+            sa.Column("first_seen", sa.DateTime, nullable=False),
+            sa.Column("last_seen", sa.DateTime, nullable=False),
+            sa.UniqueConstraint("name", name="people_name"),
+        )
     op.create_table(
         "audit",
         sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),

@@ -1,0 +1,1 @@
+"""The route table and what serves it: authentication, problems, streams, OpenAPI, metrics."""

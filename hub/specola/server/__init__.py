@@ -1,0 +1,1 @@
+"""The API service: adapters wired into services, routes mounted, the start page."""

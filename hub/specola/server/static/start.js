@@ -1,0 +1,221 @@
+// Keeps the start page alive: servers, their start in words, warnings, and what happens when the hub is away.
+const state = JSON.parse(document.getElementById("state").textContent);
+const xsrf = document.querySelector("meta[name=xsrf]").content;
+const place = document.getElementById("servers");
+const banner = document.getElementById("banner");
+const view = { servers: state.servers, starts: new Map(), failed: new Map(), busy: new Set(), lastId: null };
+
+class Problem extends Error {
+  constructor(document) { super(document.title); Object.assign(this, document); }
+}
+
+async function call(method, path, body) {
+  const headers = { "X-XSRFToken": xsrf, Accept: "application/json" };
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  if (method === "POST") headers["Idempotency-Key"] = key();
+  let answer;
+  try {
+    answer = await fetch(state.api + path, { method, headers, body: body && JSON.stringify(body), cache: "no-store" });
+  } catch {
+    throw new Problem({ title: "The facility does not answer", detail: "It is probably being restarted.", status: 0 });
+  }
+  if (answer.ok) return answer;
+  throw new Problem(await answer.json().catch(() => ({ title: "The facility does not answer", status: answer.status })));
+}
+
+function key() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(12)), (b) => b.toString(16).padStart(2, "0")).join("");
+}
+
+// ---- drawing
+
+function h(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value);
+  }
+  element.append(...children.filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+function clock(text) {
+  const at = new Date(text);
+  const today = at.toDateString() === new Date().toDateString();
+  const time = at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  return today ? time : `${at.toLocaleDateString([], { weekday: "short", day: "numeric", month: "short" })}, ${time}`;
+}
+
+function title(name) { return name || "Your server"; }
+
+function head(name, dot, words) {
+  return h("div", { class: "row" }, h("span", { class: `dot ${dot}` }), h("span", { class: "name" }, title(name)), h("span", { class: "muted" }, words));
+}
+
+function button(id, text, action, kind = "") {
+  return h("button", { type: "button", class: kind, "data-key": id, disabled: view.busy.has(id) ? "" : null, onclick: action }, text);
+}
+
+function running(server) {
+  const lines = [];
+  if (server.busy_with) lines.push(`Busy with ${server.busy_with}.`);
+  if (server.stops_at && !server.warned) lines.push(`If nothing happens, it stops at ${clock(server.stops_at)}.`);
+  return h("section", { class: "card" },
+    head(server.name, "running", server.started ? `running since ${clock(server.started)}` : "running"),
+    lines.length ? h("p", { class: "words muted" }, lines.join(" ")) : null,
+    server.warned && server.stops_at ? h("p", { class: "notice warning", role: "alert" },
+      `It will be stopped at ${clock(server.stops_at)}, because ${server.why}. Run a cell or open a notebook to keep it. Files are kept.`) : null,
+    h("div", { class: "row actions" },
+      h("a", { class: "button primary", href: server.url, "data-key": `open ${server.name}` }, "Open"),
+      button(`stop ${server.name}`, "Stop", () => stop(server.name))));
+}
+
+function starting(name) {
+  const start = view.starts.get(name) ?? { progress: 0, steps: [] };
+  const steps = start.steps.length ? start.steps.slice(-4) : ["The hub has been asked for it"];
+  return h("section", { class: "card", "aria-busy": "true" },
+    head(name, "starting", "is starting"),
+    bar(start.progress),
+    h("ol", { class: "steps", role: "status", "aria-live": "polite" }, ...steps.map((text) => h("li", {}, text))),
+    h("div", { class: "row actions" }, button(`stop ${name}`, "Cancel", () => stop(name))));
+}
+
+function bar(progress) {
+  const fill = h("i");
+  fill.style.width = `${Math.max(4, progress)}%`;
+  return h("div", { class: "bar", role: "progressbar", "aria-label": "start", "aria-valuemin": 0, "aria-valuemax": 100, "aria-valuenow": progress }, fill);
+}
+
+function failed(name, problem) {
+  return h("section", { class: "card" },
+    head(name, "failed", "could not be started"),
+    h("p", { class: "notice bad", role: "alert" }, [problem.title, problem.detail].filter(Boolean).join(". ").replace("..", ".")),
+    problem.request_id ? h("p", { class: "words muted" }, "When you ask for help, give this number: ", h("code", {}, problem.request_id)) : null,
+    h("div", { class: "row actions" }, button(`start ${name}`, "Try again", () => start(name), "primary")));
+}
+
+function none() {
+  return h("section", { class: "card" },
+    h("p", { class: "words" }, "No server is running. Starting one takes a few seconds; your files are where you left them."),
+    h("div", { class: "row actions" }, button("start ", "Start my server", () => start(""), "primary")));
+}
+
+function draw() {
+  const focused = document.activeElement?.dataset?.key;
+  const cards = [];
+  const names = new Set();
+  for (const server of view.servers ?? []) {
+    names.add(server.name);
+    if (server.state === "running") cards.push(running(server));
+    else if (server.state === "starting") cards.push(starting(server.name));
+    else cards.push(h("section", { class: "card", "aria-busy": "true" }, head(server.name, "stopping", "is stopping")));
+  }
+  for (const [name, problem] of view.failed) if (!names.has(name)) { names.add(name); cards.push(failed(name, problem)); }
+  if (view.servers !== null && !names.has("")) cards.unshift(none());
+  if (view.servers === null) cards.push(h("section", { class: "card" }, h("div", { class: "skeleton" })));
+  place.replaceChildren(...cards);
+  if (focused) [...place.querySelectorAll("[data-key]")].find((e) => e.dataset.key === focused)?.focus();
+}
+
+function say(problem) {
+  place.classList.toggle("stale", Boolean(problem));
+  if (!problem) { banner.replaceChildren(); return; }
+  const login = problem.status === 401 || problem.reason === "xsrf";
+  const text = login ? "Your login has ended. " : [problem.title, problem.detail].filter(Boolean).join(". ").replace("..", ".") + " ";
+  banner.replaceChildren(h("p", { class: "notice bad" }, text,
+    login ? h("a", { href: "" }, "Log in again") : h("span", { class: "muted" }, "Trying again every few seconds.")));
+}
+
+// ---- doing
+
+async function refresh() {
+  try {
+    const answer = await (await call("GET", "/servers")).json();
+    view.servers = answer.items;
+    say(null);
+    for (const server of view.servers) {
+      if (server.state === "starting") follow(server.name);
+      else view.starts.delete(server.name);
+      if (server.state === "running") view.failed.delete(server.name);
+    }
+  } catch (problem) {
+    if (problem.status === 404) { view.servers = []; say(null); } else say(problem);
+  }
+  draw();
+}
+
+async function act(id, name, work) {
+  view.busy.add(id);
+  view.failed.delete(name);
+  draw();
+  try {
+    const answer = await (await work()).json();
+    view.servers = answer.items;
+  } catch (problem) {
+    if (problem.status === 401) say(problem); else view.failed.set(name, problem);
+  } finally {
+    view.busy.delete(id);
+    await refresh();
+  }
+}
+
+function start(name) { return act(`start ${name}`, name, () => call("POST", "/servers", { name })); }
+
+function stop(name) { return act(`stop ${name}`, name, () => call("DELETE", `/servers?name=${encodeURIComponent(name)}`)); }
+
+async function follow(name) {
+  if (view.starts.has(name)) return;
+  const start = { progress: 0, steps: [] };
+  view.starts.set(name, start);
+  let end = null;
+  try {
+    await stream(`/servers/progress?name=${encodeURIComponent(name)}`, ({ data }) => {
+      start.progress = data.progress ?? start.progress;
+      if (data.failed || data.ready) { end = data; return; }
+      if (data.message && start.steps.at(-1) !== data.message) start.steps.push(data.message);
+      draw();
+    });
+  } catch { /* the stream ended early; what is true now is read below */ }
+  view.starts.delete(name);
+  if (end?.failed) view.failed.set(name, { title: "The start failed", detail: (end.message ?? "").replace(/^Spawn failed: /, "") });
+  setTimeout(refresh, end ? 0 : 1000);
+}
+
+async function stream(path, seen, onopen = () => {}) {
+  const headers = { "X-XSRFToken": xsrf, Accept: "text/event-stream" };
+  if (path.startsWith("/events") && view.lastId !== null) headers["Last-Event-ID"] = view.lastId;
+  const answer = await fetch(state.api + path, { headers, cache: "no-store" });
+  if (!answer.ok) throw new Problem(await answer.json().catch(() => ({ status: answer.status, title: "The facility does not answer" })));
+  onopen();
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  for (let text = ""; ;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    text += value;
+    const parts = text.split("\n\n");
+    text = parts.pop();
+    for (const part of parts) {
+      const field = (name) => part.split("\n").find((line) => line.startsWith(name))?.slice(name.length).trim();
+      if (field("data:") === undefined) continue;
+      if (path.startsWith("/events")) view.lastId = field("id:") ?? view.lastId;
+      seen(JSON.parse(field("data:")));
+    }
+  }
+}
+
+async function listen() {
+  for (let pause = 1000; ; pause = Math.min(pause * 2, 15000)) {
+    try {
+      await stream("/events", ({ type }) => { if (type.startsWith("servers.") || type === "resync") refresh(); }, () => { pause = 500; refresh(); });
+    } catch (problem) {
+      say(problem instanceof Problem ? problem : { title: "The facility does not answer", detail: "It is probably being restarted." });
+      if (problem.status === 401) return;
+    }
+    await new Promise((done) => setTimeout(done, pause));
+  }
+}
+
+draw();
+for (const server of view.servers ?? []) if (server.state === "starting") follow(server.name);
+listen();
+setInterval(() => { if (!document.hidden) refresh(); }, 30000);

@@ -1,0 +1,1 @@
+"""Notebook servers: start, stop, and the one rule by which idle ones end."""

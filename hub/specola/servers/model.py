@@ -1,0 +1,47 @@
+"""What the API says about notebook servers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from specola.core.section import Section
+
+State = Literal["starting", "running", "stopping"]
+
+
+class Activity(Section):
+    """What a server tells about itself once a minute."""
+
+    server: str = Field(default="", max_length=200, description="name of the server; empty for the default one")
+    kernels_busy: int = Field(ge=0, description="kernels that execute a cell")
+    kernels_connected: int = Field(ge=0, description="kernels that a page or client is connected to")
+    clusters: int = Field(default=0, ge=0, description="Dask clusters of its owner that run")
+
+
+class Server(Section):
+    """One notebook server of the caller."""
+
+    name: str = Field(description="empty for the default server")
+    state: State
+    url: str = Field(description="path on this host at which it is reached")
+    started: datetime | None = None
+    busy_with: str | None = Field(default=None, description="what counts as activity at present")
+    stops_at: datetime | None = Field(default=None, description="when it will be stopped if nothing changes")
+    why: str | None = Field(default=None, description="why it will be stopped")
+    warned: bool = Field(default=False, description="the end is near and its owner was told")
+
+
+class Servers(Section):
+    """The caller's servers."""
+
+    items: tuple[Server, ...]
+    next: None = None
+
+
+class Which(Section):
+    """Which of the caller's servers is meant."""
+
+    name: str = Field(default="", max_length=200, pattern=r"^[A-Za-z0-9._-]*$", description="empty: the default server")
