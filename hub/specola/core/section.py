@@ -70,17 +70,20 @@ def _known_group(value: str, info: ValidationInfo) -> str:
     return value
 
 
+_Count = Annotated[int, Field(ge=0)]
+_Amount = Annotated[float, Field(gt=0)]
+
 Seconds = Annotated[
-    int,
-    BeforeValidator(_seconds, json_schema_input_type=int | Annotated[str, Field(pattern=_DURATION_PATTERN)]),
-    Field(ge=0, json_schema_extra={"unit": "s"}),
+    _Count,
+    BeforeValidator(_seconds, json_schema_input_type=_Count | Annotated[str, Field(pattern=_DURATION_PATTERN)]),
+    Field(json_schema_extra={"x-unit": "s"}),
 ]
 """A duration. A facility file may also say `90 s`, `30 min`, `2 h`, `1 d`."""
 
 GiB = Annotated[
-    float,
-    BeforeValidator(_gib, json_schema_input_type=float | Annotated[str, Field(pattern=_SIZE_PATTERN)]),
-    Field(gt=0, json_schema_extra={"unit": "GiB"}),
+    _Amount,
+    BeforeValidator(_gib, json_schema_input_type=_Amount | Annotated[str, Field(pattern=_SIZE_PATTERN)]),
+    Field(json_schema_extra={"x-unit": "GiB"}),
 ]
 """A size in GiB. A facility file may also say `16 GiB`, `1 TiB`, `20 GB`, `1 TB`."""
 

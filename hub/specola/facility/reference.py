@@ -15,6 +15,8 @@ _TYPES = {"boolean": "`true` or `false`", "integer": "whole number", "number": "
 _FORMATS = {"path": "absolute path", "uri": "URL"}
 _UNITS = {"s": "duration", "GiB": "size"}
 
+KIND = "what it is; the other keys depend on it"
+
 Schema = dict[str, Any]
 
 
@@ -42,7 +44,7 @@ def reference(schema: Schema) -> str:
 
 def _table(heading: str, rows: Iterator[Row]) -> list[str]:
     head = [f"### {heading}", "", "| key | may be | default | meaning |", "|---|---|---|---|"]
-    body = [f"| `{row.key}` | {row.type} | {row.default} | {row.text} |".replace("\\|", "|") for row in rows]
+    body = [f"| `{row.key}` | {row.type} | {row.default} | {row.text} |" for row in rows]
     return [*head, *body, ""]
 
 
@@ -81,7 +83,7 @@ def _rows_of_union(schema: Schema, node: Schema, key: str) -> Iterator[Row]:
         kinds.setdefault(reference_, []).append(f"`{kind}`")
     default = node.get("default", {}).get("kind")
     every = ", ".join(kind for names in kinds.values() for kind in names)
-    yield Row(f"{key}.kind", every, f"`{default}`" if default else "required", "what the other keys are")
+    yield Row(f"{key}.kind", every, f"`{default}`" if default else "required", KIND)
     for reference_, names in kinds.items():
         for row in _rows(schema, {"$ref": reference_}, key):
             if row.key != f"{key}.kind":

@@ -67,7 +67,11 @@ def runtime_of(facility: Facility, layout: Layout) -> Runtime:
 def _standard(node: Any) -> Any:
     """Without what pydantic leaves behind where a limit lies inside of a conversion."""
     if isinstance(node, dict):
-        return {key: _standard(value) for key, value in node.items() if not (key in {"ge", "gt"} and "title" in node)}
+        return {
+            key: _standard(value)
+            for key, value in node.items()
+            if not (key in {"ge", "gt"} and isinstance(value, int | float))
+        }
     return [_standard(item) for item in node] if isinstance(node, list) else node
 
 
@@ -90,7 +94,7 @@ class _Veil:
 
     def _model(self, value: Any) -> Any:
         if isinstance(value, SecretRef):
-            return _VeiledRef.model_construct(file=value.file, env=value.env).over(self)
+            return _VeiledRef.model_construct(file=value.file, env=value.env).veiled(self)
         if isinstance(value, BaseModel):
             return value.model_copy(
                 update={name: self._model(getattr(value, name)) for name in type(value).model_fields}
@@ -99,7 +103,7 @@ class _Veil:
             return {key: self._model(item) for key, item in value.items()}
         return value
 
-    def over(self, value: Any) -> Any:
+    def over(self, value: Any) -> Any:  # noqa: PLR0911 - one for each type
         """Plain data for printing, every stand-in by its name."""
         match value:
             case bytes():
@@ -139,7 +143,7 @@ class _VeiledLayout(Layout):
 class _VeiledRef(SecretRef):
     """A reference that is not followed."""
 
-    def over(self, veil: _Veil) -> _VeiledRef:
+    def veiled(self, veil: _Veil) -> _VeiledRef:
         """Remember what stands in for the secret."""
         place = f"file {self.file}" if self.file else f"env {self.env}"
         object.__setattr__(self, "_text", veil.stand_in(place))
