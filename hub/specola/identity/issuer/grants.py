@@ -2,7 +2,7 @@
 
 Every login starts a *family*: the code and all refresh tokens that descend from it. A secret that is used twice
 tells that two parties hold it, so the whole family is revoked. One exception: an answer may get lost on its way.
-Whoever presents a refresh token again within a few seconds gets another successor, as long as nobody has used the
+Whoever presents a refresh token again within a minute gets another successor, as long as nobody has used the
 first one, which then stops working: there is never more than one live token in a family.
 """
 

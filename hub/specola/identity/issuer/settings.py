@@ -11,7 +11,7 @@ from specola.core.layout import Layout
 CLIENT_ID = "specola-hub"
 CODE_LIFE = 60
 REFRESH_LIFE = 30 * 86400
-LOST_ANSWER_GRACE = 10
+LOST_ANSWER_GRACE = 60
 SCOPES = ("openid", "profile", "email", "offline_access", "wlcg.groups", "entitlements")
 
 
