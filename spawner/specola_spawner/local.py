@@ -9,13 +9,13 @@ from typing import Any
 
 from jupyterhub.spawner import Spawner, SpawnException
 from jupyterhub.utils import random_port
-from traitlets import Any as AnyTrait
-from traitlets import default
-
 from specola.client.launcher import Alive, Launcher, LauncherError
 from specola.core.accounts import Account, slug
 from specola.core.errors import PublicError
 from specola.facility.runtime import Runtime, load_runtime
+from traitlets import Any as AnyTrait
+from traitlets import default
+
 from specola_spawner.listeners import listening_uids
 from specola_spawner.offer import Offer, amounts, form, offer
 
@@ -37,10 +37,12 @@ def _runtime() -> Runtime:
     return load_runtime()
 
 
-class LauncherSpawner(Spawner):  # type: ignore[misc]  # jupyterhub is not typed
+class LauncherSpawner(Spawner):
     """Asks the launcher for everything; what it knows itself survives in the launcher's records."""
 
-    runtime = AnyTrait(help="The running facility; read from the state directory when nothing is given").tag(config=True)
+    runtime = AnyTrait(help="The running facility; read from the state directory when nothing is given").tag(
+        config=True
+    )
 
     @default("runtime")
     def _default_runtime(self) -> Runtime:

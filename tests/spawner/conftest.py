@@ -6,13 +6,14 @@ import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-
 from launching import NOBODY, Place, launcher, place
 from specola.launcher.__main__ import build, settings
 from specola.launcher.server import serve
 
 
-@pytest.fixture(params=[pytest.param(None, marks=pytest.mark.needs_root, id="root"), pytest.param(NOBODY, id="one-account")])
+@pytest.fixture(
+    params=[pytest.param(None, marks=pytest.mark.needs_root, id="root"), pytest.param(NOBODY, id="one-account")]
+)
 def running(request: pytest.FixtureRequest) -> Iterator[Place]:
     """A launcher as a process of its own: for root with separate accounts, and for an ordinary account."""
     user = request.param if os.geteuid() == 0 else None

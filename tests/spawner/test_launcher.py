@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from launching import Place
 from specola.client.launcher import Alive, Gone, LauncherError
 from specola.core import processinfo
@@ -83,7 +82,9 @@ async def test_end_takes_what_left_the_session_too(running: Place) -> None:
     started = await client.start("server.anna", "anna", ["/bin/sh", "-c", script], {})
     await said(running, "server.anna", "up")
     uid = processinfo.owner(started.pid)
-    names = ("sleep\x00601", "setsid", "sleep\x00603") + (("sleep\x00602",) if uid != pwd.getpwnam("nobody").pw_uid else ())
+    names = ("sleep\x00601", "setsid", "sleep\x00603") + (
+        ("sleep\x00602",) if uid != pwd.getpwnam("nobody").pw_uid else ()
+    )
 
     def left() -> list[int]:
         return [pid for pid in processinfo.of_account(uid or -1) if any(name in command(pid) for name in names)]
@@ -93,7 +94,10 @@ async def test_end_takes_what_left_the_session_too(running: Place) -> None:
     assert left() == []
     assert not started.files.exists()
     if uid == pwd.getpwnam("nobody").pw_uid:
-        os.system("pkill -9 -u nobody -f 'sleep 602'")  # without accounts or groups nobody can tell whose it is
+        # without accounts or groups nobody can tell whose it is
+        for pid in processinfo.of_account(uid):
+            if "602" in command(pid):
+                os.kill(pid, signal.SIGKILL)
 
 
 def command(pid: int) -> str:

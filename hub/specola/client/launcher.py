@@ -64,7 +64,7 @@ class Launcher:
         self._socket = socket
         self._wait = wait
 
-    async def start(  # noqa: PLR0913 - what a start takes, by keyword
+    async def start(
         self,
         key: str,
         person: str,
@@ -126,9 +126,7 @@ class Launcher:
     async def account(self, person: str) -> Account:
         """The account of a person, made with its home on first use."""
         answer = await self._ask("account", person=person)
-        return Account(
-            answer["name"], answer["uid"], answer["gid"], Path(answer["home"]), Path(answer["runtime"])
-        )
+        return Account(answer["name"], answer["uid"], answer["gid"], Path(answer["home"]), Path(answer["runtime"]))
 
     async def _ask(self, verb: str, **more: Any) -> dict[str, Any]:
         line = json.dumps({"verb": verb, **more}).encode() + b"\n"

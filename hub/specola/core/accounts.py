@@ -133,7 +133,9 @@ class Ledger:
             self.entries, self.states = [], {}
             return
         if content.get("schema") != SCHEMA:
-            raise SpecolaError(f"{self.path} was written by another release of Specola (schema {content.get('schema')})")
+            raise SpecolaError(
+                f"{self.path} was written by another release of Specola (schema {content.get('schema')})"
+            )
         self.entries = [Entry(**entry) for entry in content["accounts"]]
         self.states = dict(content["states"])
 

@@ -34,6 +34,7 @@ from specola.core.layout import Layout
 GROUP = "specola-users"
 COMMENT = "Specola person"
 SERVICE_COMMENT = "Specola facility"
+PRIVATE = 0o700
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -58,14 +59,21 @@ class OneAccount:
     def account(self, person: str) -> Account:
         """The invoking account with the person's own home."""
         name = slug(check_person(person))
-        me = pwd.getpwuid(os.getuid())
-        account = Account(me.pw_name, me.pw_uid, me.pw_gid, self._homes / name, self._runtime / name)
+        account = Account(_own_name(), os.getuid(), os.getgid(), self._homes / name, self._runtime / name)
         self._homes.mkdir(parents=True, exist_ok=True)
         _private_base(self._runtime, 0o700)
         for path in (account.home, account.runtime):
             make_directory(path, account.uid, account.gid)
         furnish(account)
         return account
+
+
+def _own_name() -> str:
+    """The name of the invoking account; its uid where it has none, as in some containers."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 class SeparateAccounts:
@@ -144,7 +152,13 @@ def _tool(*argv: str) -> None:
     """Run a tool of Debian's `passwd`; another one that holds the lock of /etc/passwd is waited for."""
     limit = time.monotonic() + 20
     while True:
-        done = subprocess.run(argv, check=False, capture_output=True, text=True, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"})
+        done = subprocess.run(
+            argv,
+            check=False,
+            capture_output=True,
+            text=True,
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"},
+        )
         if done.returncode == 0:
             return
         if "lock" not in done.stderr or time.monotonic() > limit:
@@ -211,8 +225,8 @@ def _own(path: Path, here: int, uid: int, gid: int, *, made: bool) -> None:
         raise SpecolaError(f"{path} belongs to somebody else: move it away")
     if found.st_uid != uid:
         os.fchown(here, uid, gid)
-    if stat.S_IMODE(found.st_mode) != 0o700:
-        os.fchmod(here, 0o700)
+    if stat.S_IMODE(found.st_mode) != PRIVATE:
+        os.fchmod(here, PRIVATE)
 
 
 def furnish(account: Account) -> None:
@@ -230,7 +244,7 @@ def furnish(account: Account) -> None:
 
 def _link(link: Path, target: Path) -> None:
     """Point a link of ours at the private directory; something else of that name is the person's own affair."""
-    if link.is_symlink() and os.readlink(link) != str(target):
+    if link.is_symlink() and link.readlink() != target:
         link.unlink()
     if not os.path.lexists(link):
         link.symlink_to(target)

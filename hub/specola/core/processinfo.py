@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +53,7 @@ def parent(pid: int) -> int | None:
 
 def pids() -> Iterator[int]:
     """Every pid of this machine, at this moment."""
-    return (int(name) for name in os.listdir(PROC) if name.isdigit())
+    return (int(path.name) for path in PROC.iterdir() if path.name.isdigit())
 
 
 def children(pid: int) -> list[int]:

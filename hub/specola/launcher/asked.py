@@ -62,7 +62,9 @@ def files(value: object) -> dict[str, str]:
         raise BadInput("files must map names to texts")
     for name, content in value.items():
         if not isinstance(name, str) or not FILE.fullmatch(name) or not isinstance(content, str):
-            raise BadInput("files has a name with other characters than A-Z a-z 0-9 . _ -, or a content that is not text")
+            raise BadInput(
+                "files has a name with other characters than A-Z a-z 0-9 . _ -, or a content that is not text"
+            )
     return value
 
 

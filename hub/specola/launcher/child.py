@@ -80,10 +80,10 @@ def _leave_parent(plan: Plan) -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((nothing, 0), (plan.log, 1), (plan.log, 2)):
         os.dup2(source, target)
-    for name in os.listdir("/proc/self/fd"):
+    for path in list(Path("/proc/self/fd").iterdir()):
         with contextlib.suppress(OSError):
-            if int(name) > 2:  # noqa: PLR2004 - stdin, stdout and stderr stay
-                os.set_inheritable(int(name), False)  # noqa: FBT003 - positional in the standard library
+            if int(path.name) > 2:  # noqa: PLR2004 - stdin, stdout and stderr stay
+                os.set_inheritable(int(path.name), False)  # noqa: FBT003 - positional in the standard library
 
 
 def _limit(plan: Plan) -> None:

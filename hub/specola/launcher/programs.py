@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ MARK = "SPECOLA_PROGRAM"
 PATH = "/usr/local/bin:/usr/bin:/bin"
 TEND_EVERY = 1.0
 KILL_WAIT = 8.0
+LOOK_EVERY = 0.03
 Answer = dict[str, Any]
 
 
@@ -54,7 +56,7 @@ class Programs:
                 self._sweep(known)
             return self._start(key, person, lock, **wish)
 
-    def _start(  # noqa: PLR0913 - what a start takes, by keyword
+    def _start(
         self,
         key: str,
         person: str,
@@ -186,14 +188,10 @@ class Programs:
         return keys
 
     async def _gone(self, record: Record, seconds: float) -> None:
-        limit = time.monotonic() + seconds
-        while record.alive and time.monotonic() < limit:
-            await asyncio.sleep(0.05)
+        await _until(lambda: not record.alive, seconds)
 
     async def _swept(self, record: Record) -> None:
-        limit = time.monotonic() + KILL_WAIT
-        while self._sweep(record) and time.monotonic() < limit:
-            await asyncio.sleep(0.02)
+        await _until(lambda: not self._sweep(record), KILL_WAIT)
 
     def _sweep(self, record: Record) -> bool:
         """Kill what a program left behind; whether there was anything."""
@@ -231,7 +229,7 @@ class Programs:
         as_account(account, _kill_all)
         return True
 
-    def _as_person(self, account: Account, action: Any) -> None:
+    def _as_person(self, account: Account, action: Callable[[], None]) -> None:
         if self._people.separate:
             as_account(account, action)
         else:
@@ -290,6 +288,12 @@ def _started(record: Record) -> Answer:
         "files": record.files,
         "limits": record.limits,
     }
+
+
+async def _until(condition: Callable[[], bool], seconds: float) -> None:
+    limit = time.monotonic() + seconds
+    while not condition() and time.monotonic() < limit:  # noqa: ASYNC110 - what others do to processes sets no event
+        await asyncio.sleep(LOOK_EVERY)
 
 
 def _kill_all() -> None:

@@ -69,7 +69,7 @@ class Records:
 
     def all(self) -> list[Record]:
         """Every record, by key."""
-        names = sorted(name for name in os.listdir(self._directory) if not name.startswith("."))
+        names = sorted(path.name for path in self._directory.iterdir() if not path.name.startswith("."))
         return [record for record in map(self.get, names) if record is not None]
 
     def ended(self, record: Record, code: int | None) -> Record:

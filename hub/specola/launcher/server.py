@@ -145,9 +145,9 @@ async def serve(path: Path, server: Server, owner: tuple[int, int] | None) -> as
     """Listen on a 0600 socket that belongs to the account which may ask."""
     if len(os.fsencode(path)) > SOCKET_PATH_LIMIT:
         raise SpecolaError(f"the path of the socket {path} is too long for the kernel: choose a shorter --state")
-    path.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)  # noqa: ASYNC240 - before anybody is served
     listening = await asyncio.start_unix_server(server.answer, path, limit=LINE_LIMIT)
     if owner is not None:
         os.chown(path, *owner)
-    path.chmod(0o600)
+    path.chmod(0o600)  # noqa: ASYNC240 - the same
     return listening
