@@ -105,6 +105,6 @@ samples() {
   local target=$1/share/specola/skeleton/data
   [ -f "$target/nano_dimuon.root" ] && [ -f "$target/nano_dy.root" ] && return
   say "fetching two small CMS files"
-  "$1/bin/python" "$TOP/scripts/samples.py" "$target" --cache "$BASE/cache" >&2 ||
+  "$BASE/tools/bin/python" "$TOP/scripts/samples.py" "$target" --cache "$BASE/cache" >&2 ||
     say "the CMS files could not be fetched; the first notebook will say so, and the next start tries again"
 }

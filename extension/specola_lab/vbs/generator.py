@@ -296,11 +296,13 @@ def write(path: Path, process: str, number: int, seed: int) -> Path:
         file.mktree("Events", {name: _type(values) for name, values in arrays.items()})
         for start in range(0, number, 20_000):
             file["Events"].extend({name: values[start : start + 20_000] for name, values in arrays.items()})
-        file["Runs"] = {
+        runs = {
             "run": np.ones(1, np.uint32),
             "genEventCount": np.array([number], np.int64),
             "genEventSumw": np.array([weights.sum()]),
         }
+        file.mktree("Runs", {name: values.dtype for name, values in runs.items()})
+        file["Runs"].extend(runs)
     scratch.replace(path)
     return path
 
