@@ -96,7 +96,9 @@ def read(text: str) -> Document:
         document.complaints.append(Complaint(line, (), "a character that no text file holds"))
         return document
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
+        # what was never closed is found at the end, and wrong where it begins
+        unclosed = "<stream end>" in (error.problem or "")
+        mark = error.context_mark if unclosed and error.context_mark else error.problem_mark
         document.complaints.append(Complaint(mark.line + 1 if mark else 1, (), _in_words(error)))
         return document
     if node is not None:
@@ -138,7 +140,7 @@ def _value(node: yaml.Node, place: Place, document: Document) -> Any:
         return _mapping(node, place, document)
     if isinstance(node, yaml.SequenceNode) and node.tag == _TAG + "seq":
         return _items(node, place, document)
-    if isinstance(node, yaml.ScalarNode) and node.tag.startswith(_TAG):
+    if isinstance(node, yaml.ScalarNode) and node.tag.removeprefix(_TAG) in {"str", *_SCALARS}:
         return _scalar(node, place, document)
     document.complaints.append(Complaint(node.start_mark.line + 1, place, "tags (`!…`) are not used here"))
     return None
