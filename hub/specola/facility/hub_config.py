@@ -9,19 +9,11 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
-from specola.core.scopes import SCOPES
+from specola.core.scopes import SCOPES, SERVICE_SCOPES
 from specola.facility.runtime import Runtime, load_runtime
-from specola.identity.model import EmbeddedIdentity, IdentitySettings
+from specola.identity.model import EmbeddedIdentity, IdentitySettings, Role
 from specola.identity.roles import ROLE_SCOPES, hub_roles
 
-SERVICE_SCOPES = (
-    "list:users",
-    "read:users",
-    "read:users:activity",
-    "read:servers",
-    "servers",
-    "read:hub",
-)
 GATEWAY_SCOPES = ("read:users", "list:users")
 OUR_ENVIRONMENT = ("LANG", "LC_ALL", "TZ")
 
@@ -46,6 +38,8 @@ def identity_settings(runtime: Runtime) -> IdentitySettings:
         "groups": groups,
         "callback_url": f"{runtime.public_url}hub/oauth_callback",
         "database": layout.database,
+        "on_revoked": f"{runtime.service_url}api/v1/scaleout/people",
+        "on_revoked_token": layout.secret("service"),
     }
     if isinstance(identity, EmbeddedIdentity):
         return IdentitySettings(
@@ -167,7 +161,7 @@ def _spawner(runtime: Runtime) -> Config:
         "access:servers!server",
         "read:users:groups!user",
         "read:users:name!user",
-        *(scope for scope in ROLE_SCOPES["user"] if scope.startswith(("custom:", "access:services"))),
+        *(scope for scope in ROLE_SCOPES[Role.USER] if scope.startswith(("custom:", "access:services"))),
     ]
     return {
         "JupyterHub": {"spawner_class": "specola-local"},
