@@ -83,6 +83,6 @@ def setup(name: str, level: int = logging.INFO) -> logging.Logger:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for noisy in ("httpx", "httpcore", "tornado.access", "alembic", "asyncio"):
+    for noisy in ("httpx", "httpcore", "tornado.access", "tornado.application", "alembic", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     return logging.getLogger(name)

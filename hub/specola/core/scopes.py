@@ -27,8 +27,19 @@ SCOPES: dict[str, str] = {
 ACCESS = f"access:services!service={SERVICE_NAME}"
 METRICS = "read:metrics"
 
-SERVICE_SCOPES: tuple[str, ...] = ("list:users", "read:users", "read:servers", "servers", "delete:servers")
-"""What the API service's own token may do at the hub: look at everybody's servers, start and stop them."""
+SERVICE_SCOPES: tuple[str, ...] = (
+    "list:users",
+    "read:users",
+    "read:users:activity",
+    "read:servers",
+    "servers",
+    "delete:servers",
+    ADMIN,
+)
+"""What the API service's own token may do: look at everybody's servers at the hub, start and stop them.
+
+The hub uses the same token when it tells the service whose right has gone (`ADMIN`).
+"""
 
 
 def allows(held: frozenset[str], wanted: str, person: str) -> bool:

@@ -101,7 +101,7 @@ class ProblemHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
         streamed = bool(getattr(self, "streaming", False))
         self.surroundings.metrics.answered(self.route_name, status, None if streamed else seconds)
         level = logging.INFO if status < 500 else logging.WARNING
-        if self.route_name.endswith(("/healthz", "/metrics")) and status < 400:
+        if self.route_name.endswith(("/healthz", "/metrics", "static")) and status < 400:
             level = logging.DEBUG
         who = getattr(getattr(self, "caller", None), "name", "") or "-"
         logger.log(level, "%d %s %s %s %.0f ms", status, self.route_name, who, self.problem_reason or "-", seconds * 1000)

@@ -10,12 +10,11 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from typing import Any
+from typing import Any, Protocol
 
 from jupyterhub.services.auth import HubOAuth
 from tornado.web import RequestHandler
 
-from specola.client.hub import Hub, HubUser
 from specola.core import log
 from specola.core.errors import Forbidden, Unauthenticated
 from specola.core.scopes import SERVICE_NAME
@@ -27,15 +26,39 @@ _SERVER = re.compile(r"access:servers!server=([^/]+)/(.*)")
 _HEADER = re.compile(r"(?:token|bearer)\s+(\S+)\s*", re.IGNORECASE)
 
 
+class Owner(Protocol):
+    """Whose a token is, as the hub says it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def admin(self) -> bool: ...
+    @property
+    def groups(self) -> tuple[str, ...]: ...
+    @property
+    def scopes(self) -> tuple[str, ...]: ...
+    @property
+    def token_id(self) -> str | None: ...
+
+
+class Tokens(Protocol):
+    """Whoever knows all tokens: the hub."""
+
+    async def owner_of(self, token: str) -> Owner | None:
+        """The owner of a token, None when it is not known."""
+
+
 class Lookup:
     """Whose a token is, remembered for a moment; unknown tokens too, so that guessing costs the hub little."""
 
-    def __init__(self, hub: Hub, remembered: float = REMEMBERED) -> None:
+    def __init__(self, hub: Tokens, remembered: float = REMEMBERED) -> None:
         self._hub = hub
         self._remembered = remembered
-        self._known: dict[str, tuple[float, HubUser | None]] = {}
+        self._known: dict[str, tuple[float, Owner | None]] = {}
 
-    async def owner_of(self, token: str) -> HubUser | None:
+    async def owner_of(self, token: str) -> Owner | None:
         """The owner of a token as of the last few seconds."""
         key = hashlib.sha256(token.encode()).hexdigest()
         now = time.monotonic()
@@ -57,7 +80,7 @@ class BrowserSession(HubOAuth):  # type: ignore[misc]
     async def user_for_token(self, token: str, *_args: object, **_options: object) -> dict[str, Any] | None:  # type: ignore[override]
         """Called by JupyterHub's code with the token of a cookie or of a login."""
         owner = await self.lookup.owner_of(token)
-        return None if owner is None else owner.model_dump()
+        return None if owner is None else {"name": owner.name, "kind": owner.kind, "scopes": list(owner.scopes), "owner": owner}
 
 
 def browser_session(lookup: Lookup, api_url: str, token: str, *, hub_prefix: str = "/hub/", host: str = "") -> BrowserSession:
@@ -77,7 +100,7 @@ def browser_session(lookup: Lookup, api_url: str, token: str, *, hub_prefix: str
     return session
 
 
-def caller_of(owner: HubUser) -> Caller:
+def caller_of(owner: Owner) -> Caller:
     """The caller behind a token."""
     servers = [m for m in map(_SERVER.fullmatch, owner.scopes) if m and m[1] == owner.name]
     return Caller(
@@ -122,17 +145,21 @@ class Doorkeeper:
             raise Unauthenticated("Log in first", "The token is missing, wrong or has expired.")
         return caller_of(owner)
 
-    async def _browser(self, handler: RequestHandler) -> HubUser | None:
-        if not handler.get_signed_cookie(self.session.cookie_name):
+    async def visitor(self, handler: RequestHandler) -> Caller | None:
+        """Who follows a link in a browser; None when they have to log in first."""
+        owner = await self._browser(handler)
+        return None if owner is None else caller_of(owner)
+
+    async def _browser(self, handler: RequestHandler) -> Owner | None:
+        cookie = handler.get_signed_cookie(self.session.cookie_name)
+        if not cookie:
             return None
         # JupyterHub remembers its answer on the handler; a stream asks again and again
         vars(handler).pop("_cached_hub_user", None)
         model = await self.session.get_user(handler, sync=False)
         if model is not None:
-            return HubUser.model_validate(model)
-        token = handler.get_signed_cookie(self.session.cookie_name)
-        if token and await self._lookup.owner_of(token.decode()) is not None:
-            raise Forbidden(
-                "This did not come from a page of ours", "Reload the page and try again.", reason="xsrf"
-            )
+            owner: Owner = model["owner"]
+            return owner
+        if await self._lookup.owner_of(cookie.decode()) is not None:
+            raise Forbidden("This did not come from a page of ours", "Reload the page and try again.", reason="xsrf")
         return None

@@ -21,9 +21,8 @@ from specola.core.scopes import ACCESS
 from specola.facility.runtime import Runtime
 from specola.http import problems
 from specola.http.app import ProblemHandler, Surroundings
-from specola.http.auth import PREFIX, caller_of
+from specola.http.auth import PREFIX
 from specola.http.openapi import BASE
-from specola.client.hub import HubUser
 from specola.identity.model import EmbeddedIdentity, Role
 from specola.identity.service import IdentityService
 from specola.servers.service import ServersService
@@ -32,6 +31,8 @@ CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+PAGE = "GET page"
+ASSET = "GET static"
 STATIC: Mapping[str, str] = {
     "start.css": "text/css; charset=utf-8",
     "start.js": "text/javascript; charset=utf-8",
@@ -86,6 +87,8 @@ def stamp(name: str) -> str:
 class HtmlHandler(ProblemHandler):
     """A page; what goes wrong is said on a page too."""
 
+    route_name = PAGE
+
     def initialize(self, surroundings: Surroundings, facts: Facts, **_rest: object) -> None:  # type: ignore[override]
         """Called by tornado for each request."""
         super().initialize(surroundings)
@@ -135,11 +138,11 @@ class StartPage(HtmlHandler):
 
     async def get(self) -> None:
         """Who is here, their servers, and what there is to know."""
-        model = await self.hub_auth.get_user(self, sync=False)
-        if model is None:
+        caller = await self.surroundings.doorkeeper.visitor(self)
+        if caller is None:
             self.redirect(self.get_login_url())
             return
-        self.caller = caller_of(HubUser.model_validate(model))
+        self.caller = caller
         if not (self.caller.may(ACCESS) or self.caller.may("access:services")) or self.caller.kind != "user":
             raise Forbidden("You may not use this facility", "You are in none of the groups that may.")
         me = self.identity.me(self.caller.name, self.caller.groups, self.caller.scopes)
@@ -176,12 +179,13 @@ class Callback(HubOAuthCallbackHandler, HtmlHandler):  # type: ignore[misc]
 
     async def prepare(self) -> None:
         """Find out who is here already: a stale callback just goes home."""
-        await self.hub_auth.get_user(self, sync=False)
-        vars(self).pop("_hub_auth_token_cookie", None)
+        await self.surroundings.doorkeeper.visitor(self)
 
 
 class Static(HtmlHandler):
     """The page's own script, style and icon; for everybody."""
+
+    route_name = ASSET
 
     async def prepare(self) -> None:
         """Nothing here is anybody's."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
@@ -25,13 +27,15 @@ from specola.http.route import PUBLIC, Caller, Request, Route, Text
 from specola.identity import routes as identity_routes
 from specola.identity.adapters.people import People
 from specola.identity.service import GroupRights, IdentityService, MyLimits
-from specola.server.events import routes as events_routes
-from specola.server.page import Facts, page_handlers
+from specola.scaleout.adapters.gateway import GatewayApi
+from specola.scaleout.service import ScaleoutService
+from specola.server.openapi import api_routes
+from specola.server.page import ASSET, PAGE, Facts, page_handlers
 from specola.servers import routes as servers_routes
 from specola.servers.culling import Limits
 from specola.servers.service import ServersService
 
-SECRETS = ("cookie", "crypt", "proxy", "service", "router", "gateway", "gateway-proxy", "gateway-db", "service-cookie")
+SECRETS = ("cookie", "crypt", "proxy", "service", "router", "gateway", "gateway-proxy", "gateway-db", "issuer-client", "service-cookie")
 
 
 @dataclass
@@ -39,10 +43,11 @@ class Service:
     """One API service, ready to listen."""
 
     app: Application
-    hub: Hub
     engine: sa.Engine
     bus: Bus
+    routes: list[Route]
     loops: list[Reconciler] = field(default_factory=list)
+    closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     _server: HTTPServer | None = None
 
     async def start(self, port: int) -> None:
@@ -59,11 +64,10 @@ class Service:
             await loop.stop()
         if self._server is not None:
             self._server.stop()
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(self._server.close_all_connections(), grace)
-            except TimeoutError:
-                pass
-        await self.hub.close()
+        for close in self.closing:
+            await close()
         self.engine.dispose()
 
 
@@ -84,6 +88,14 @@ def identity_service(runtime: Runtime) -> IdentityService:
         memory_gib=facility.servers.memory_gib, cores=facility.servers.cores, workers=facility.scaleout.max_workers
     )
     return IdentityService(groups, limits, People(runtime.layout.database).full_name)
+
+
+def scaleout_service(runtime: Runtime, bus: Bus) -> tuple[ScaleoutService, GatewayApi]:
+    """Clusters, asked of the gateway with the service's own secret."""
+    facility = runtime.facility
+    gateway = GatewayApi(f"http://127.0.0.1:{runtime.ports.gateway}", runtime.layout.secret("service"))
+    groups = {name: group.scaleout for name, group in facility.groups.items()}
+    return ScaleoutService(gateway, bus, facility.scaleout, groups), gateway
 
 
 def own_routes(metrics: Metrics) -> list[Route]:
@@ -117,13 +129,10 @@ def build(runtime: Runtime) -> Service:
     limits = Limits(facility.servers.idle_limit, facility.servers.idle_warning, facility.servers.longest_life)
     identity = identity_service(runtime)
     servers = ServersService(hub, engine, bus, metrics, limits)
-    api = [
-        *identity_routes.routes(identity),
-        *servers_routes.routes(servers),
-        *events_routes(bus),
-    ]
+    scaleout, gateway = scaleout_service(runtime, bus)
+    api = api_routes(identity, servers, scaleout, bus)
     own = own_routes(metrics)
-    metrics.know(route.name for route in (*api, *own))
+    metrics.know((PAGE, ASSET, *(route.name for route in (*api, *own))))
     around = Surroundings(Doorkeeper(lookup, session), metrics, Idempotency(engine))
     handlers = [
         *api_handlers(BASE, api, around),
@@ -131,4 +140,4 @@ def build(runtime: Runtime) -> Service:
         *page_handlers(around, Facts.of(runtime), identity, servers),
     ]
     app = application(handlers, around, layout.secret("service-cookie"))
-    return Service(app, hub, engine, bus, [servers.loop])
+    return Service(app, engine, bus, [*api, *own], [servers.loop, scaleout.loop], [hub.close, gateway.close])

@@ -74,8 +74,10 @@ class ServersService:
         record(self._engine, person, "servers.start", f"{person}/{server}")
         try:
             await self._begin(self._hub.start(person, server))
-        except PublicError:
+        except PublicError as error:
             self._metrics.started("refused")
+            if error.reason == "spawn":
+                error.detail = await self._failure(person, server) or error.detail
             raise
         self._metrics.started("started")
         self._bus.publish(person, "servers.changed", {"server": server})
@@ -107,10 +109,22 @@ class ServersService:
         async for step in self._hub.progress(person, server):
             number += 1
             known = {key: step[key] for key in ("progress", "message", "ready", "failed", "url") if key in step}
+            if "message" in known:
+                known["message"] = str(known["message"]).removeprefix("Spawn failed: ")
             if step.get("failed"):
                 self._metrics.started("failed")
             yield Event(number, "servers.progress", known, person)
         self._bus.publish(person, "servers.changed", {"server": server})
+
+    async def _failure(self, person: str, server: str) -> str:
+        """Why the last start failed, in the spawner's words; the hub keeps them until the next start."""
+        try:
+            async for step in self._hub.progress(person, server):
+                if step.get("failed"):
+                    return str(step.get("message", "")).removeprefix("Spawn failed: ")[:500]
+        except PublicError:
+            log.debug("the hub does not say why the start of %s failed", person)
+        return ""
 
     async def sweep(self) -> None:
         """Look at everybody's servers once: warn, stop, finish stops that were begun, forget what is gone."""

@@ -42,14 +42,14 @@ function h(tag, attributes = {}, ...children) {
 function clock(text) {
   const at = new Date(text);
   const today = at.toDateString() === new Date().toDateString();
-  const time = at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  const time = at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false });
   return today ? time : `${at.toLocaleDateString([], { weekday: "short", day: "numeric", month: "short" })}, ${time}`;
 }
 
-function title(name) { return name || "Your server"; }
-
 function head(name, dot, words) {
-  return h("div", { class: "row" }, h("span", { class: `dot ${dot}` }), h("span", { class: "name" }, title(name)), h("span", { class: "muted" }, words));
+  const sentence = words[0].toUpperCase() + words.slice(1);
+  return h("div", { class: "row" }, h("span", { class: `dot ${dot}`, "aria-hidden": "true" }), h("span", { class: "name" }, name || sentence),
+    name ? h("span", { class: "muted" }, words) : null);
 }
 
 function button(id, text, action, kind = "") {
@@ -74,7 +74,7 @@ function starting(name) {
   const start = view.starts.get(name) ?? { progress: 0, steps: [] };
   const steps = start.steps.length ? start.steps.slice(-4) : ["The hub has been asked for it"];
   return h("section", { class: "card", "aria-busy": "true" },
-    head(name, "starting", "is starting"),
+    head(name, "starting", "starting"),
     bar(start.progress),
     h("ol", { class: "steps", role: "status", "aria-live": "polite" }, ...steps.map((text) => h("li", {}, text))),
     h("div", { class: "row actions" }, button(`stop ${name}`, "Cancel", () => stop(name))));
@@ -108,7 +108,7 @@ function draw() {
     names.add(server.name);
     if (server.state === "running") cards.push(running(server));
     else if (server.state === "starting") cards.push(starting(server.name));
-    else cards.push(h("section", { class: "card", "aria-busy": "true" }, head(server.name, "stopping", "is stopping")));
+    else cards.push(h("section", { class: "card", "aria-busy": "true" }, head(server.name, "stopping", "stopping")));
   }
   for (const [name, problem] of view.failed) if (!names.has(name)) { names.add(name); cards.push(failed(name, problem)); }
   if (view.servers !== null && !names.has("")) cards.unshift(none());
@@ -138,6 +138,8 @@ async function refresh() {
       else view.starts.delete(server.name);
       if (server.state === "running") view.failed.delete(server.name);
     }
+    clearTimeout(view.soon);
+    if (view.servers.some((server) => server.state === "stopping")) view.soon = setTimeout(refresh, 1000);
   } catch (problem) {
     if (problem.status === 404) { view.servers = []; say(null); } else say(problem);
   }
@@ -177,7 +179,7 @@ async function follow(name) {
     });
   } catch { /* the stream ended early; what is true now is read below */ }
   view.starts.delete(name);
-  if (end?.failed) view.failed.set(name, { title: "The start failed", detail: (end.message ?? "").replace(/^Spawn failed: /, "") });
+  if (end?.failed) view.failed.set(name, { title: "The start failed", detail: end.message ?? "" });
   setTimeout(refresh, end ? 0 : 1000);
 }
 

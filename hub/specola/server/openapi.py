@@ -1,0 +1,35 @@
+"""The whole table of the API, and the document that is made from it."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from specola.core.events import Bus
+from specola.http.openapi import document
+from specola.http.route import Route
+from specola.identity import routes as identity
+from specola.identity.service import IdentityService
+from specola.scaleout import routes as scaleout
+from specola.scaleout.service import ScaleoutService
+from specola.server import events, revocation
+from specola.servers import routes as servers
+from specola.servers.service import ServersService
+
+
+def api_routes(
+    who: IdentityService, notebooks: ServersService, clusters: ScaleoutService, bus: Bus
+) -> list[Route]:
+    """Every route below `/services/specola/api/v1`."""
+    return [
+        *identity.routes(who),
+        *servers.routes(notebooks),
+        *scaleout.routes(clusters),
+        *revocation.routes(clusters),
+        *events.routes(bus),
+    ]
+
+
+def openapi() -> dict[str, Any]:
+    """The OpenAPI document, without a running facility: a table needs its services only when it is used."""
+    nothing = cast("Any", None)
+    return document(api_routes(nothing, nothing, nothing, nothing))

@@ -1,0 +1,52 @@
+"""What the hub asks when it watches over membership: who computes, and the end of somebody's clusters."""
+
+from __future__ import annotations
+
+import logging
+
+from pydantic import Field
+
+from specola.core.scopes import ADMIN
+from specola.core.section import Section
+from specola.http.route import Caller, Request, Route
+from specola.scaleout.service import ScaleoutService
+
+log = logging.getLogger(__name__)
+
+
+class People(Section):
+    """Login names."""
+
+    items: tuple[str, ...]
+    next: None = None
+
+
+class Person(Section):
+    """Whose clusters are meant."""
+
+    name: str = Field(min_length=1, max_length=200)
+
+
+class Ended(Section):
+    """The clusters that were told to end."""
+
+    items: tuple[str, ...]
+    next: None = None
+
+
+def routes(service: ScaleoutService) -> list[Route]:
+    """The routes over one service; only the hub and administrators have their scope."""
+
+    async def people(_caller: Caller, _request: Request) -> People:
+        return People(items=tuple(sorted(await service.people())))
+
+    async def stop(caller: Caller, request: Request) -> Ended:
+        person = request.read(Person)
+        log.info("%s ends the clusters of %s", caller.name, person.name)
+        return Ended(items=tuple(await service.stop_all(person.name)))
+
+    path = "/scaleout/people"
+    return [
+        Route("GET", path, ADMIN, people, response=People, summary="Everybody who has a cluster"),
+        Route("POST", path, ADMIN, stop, request=Person, response=Ended, status=202, summary="End somebody's clusters"),
+    ]
