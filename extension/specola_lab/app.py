@@ -11,6 +11,19 @@ from specola_lab import activity, dashboards, home, relay, settings
 from specola_lab.facility import Facility
 
 
+def hide_debugger(specs: Any) -> None:
+    """Say in every kernel spec what etc/ipython/ipython_kernel_config.py does, or the Lab asks for a debugger in vain."""
+    every = specs.get_all_specs
+
+    def without_debugger() -> dict[str, Any]:
+        found: dict[str, Any] = every()
+        for kernel in found.values():
+            kernel["spec"].setdefault("metadata", {})["debugger"] = False
+        return found
+
+    specs.get_all_specs = without_debugger
+
+
 def load(app: Any) -> None:
     """Called by jupyter-server once, before its loop runs."""
     here = settings.from_environment()
@@ -19,6 +32,8 @@ def load(app: Any) -> None:
     base = app.web_app.settings["base_url"]
     rules = [*relay.handlers(facility), *dashboards.handlers(here.home), *home.handlers(use)]
     app.web_app.add_handlers(".*$", [(url_path_join(base, path), *rest) for path, *rest in rules])
+    if here.separate_accounts:
+        hide_debugger(app.kernel_spec_manager)
     if here.is_complete:
         heartbeat = activity.Heartbeat(facility, app.kernel_manager, here.home, app.log)
         IOLoop.current().add_callback(heartbeat.start)

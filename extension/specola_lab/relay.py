@@ -37,6 +37,7 @@ class RelayHandler(SpecolaHandler):
         super().initialize()
         self.facility = facility
         self._upstream: aiohttp.ClientResponse | None = None
+        self._left = False
 
     async def _relay(self, path: str) -> None:
         if not PATH.fullmatch(path):
@@ -50,7 +51,8 @@ class RelayHandler(SpecolaHandler):
         except StreamClosedError:
             self.log.debug("The browser left before the answer of %s was complete", path)
         except (aiohttp.ClientError, TimeoutError) as error:
-            self._failed(path, error)
+            if not self._left:
+                self._failed(path, error)
 
     async def _pass_on(self, path: str) -> None:
         headers = {name: self.request.headers[name] for name in SENT if name in self.request.headers}
@@ -94,6 +96,7 @@ class RelayHandler(SpecolaHandler):
 
     def on_connection_close(self) -> None:
         """The browser is gone: let the service know by hanging up, else each closed tab leaks a stream."""
+        self._left = True
         if self._upstream is not None:
             self._upstream.close()
 

@@ -19,6 +19,7 @@ class Settings:
     home: Path
     server: str
     quota_gib: float | None
+    separate_accounts: bool = False
 
     @property
     def is_complete(self) -> bool:
@@ -36,4 +37,5 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         home=Path(environment.get("HOME") or Path.home()),
         server=environment.get("JUPYTERHUB_SERVER_NAME", ""),
         quota_gib=float(quota) if quota else None,
+        separate_accounts=environment.get("SPECOLA_SEPARATE_ACCOUNTS") == "1",
     )

@@ -28,7 +28,7 @@ export interface IMe {
   groups: IGroup[];
   roles: string[];
   rights: IRight[];
-  limits: Record<string, unknown>;
+  limits: { memory_gib?: number | null; cores?: number | null; workers?: number };
   facility?: string;
 }
 

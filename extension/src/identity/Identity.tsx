@@ -3,11 +3,12 @@ import * as React from 'react';
 import type { Resource } from '../api/resource';
 import type { IHome, IMe } from '../api/types';
 import { Bar } from '../ui/charts';
-import { bytes } from '../ui/format';
+import { bytes, many } from '../ui/format';
 import { usePoll, useResource } from '../ui/hooks';
 import { Loading, Problem } from '../ui/states';
 
 const WHY: Record<string, string> = { token: 'from your login', roster: "from this facility's list" };
+const WHAT: Record<string, string> = { servers: 'Notebook servers', scaleout: 'Dask clusters' };
 export const HOME_WARNING_PERCENT = 95;
 
 function Groups(props: { me: IMe }): JSX.Element {
@@ -25,7 +26,19 @@ function Groups(props: { me: IMe }): JSX.Element {
   );
 }
 
+/** "4 GiB memory, 2 cores, 8 workers": limits that are set. */
+export function describeLimits({ memory_gib, cores, workers }: IMe['limits']): string {
+  return [
+    memory_gib ? `${memory_gib} GiB memory` : '',
+    cores ? many(cores, 'core') : '',
+    typeof workers === 'number' ? many(workers, 'Dask worker') : ''
+  ]
+    .filter(Boolean)
+    .join(', ');
+}
+
 function Rights(props: { me: IMe }): JSX.Element {
+  const limits = describeLimits(props.me.limits);
   return (
     <details className="specola-Details">
       <summary>What may I use, and why</summary>
@@ -33,7 +46,7 @@ function Rights(props: { me: IMe }): JSX.Element {
         {props.me.rights.map(right => (
           <li key={right.what}>
             <span className={`specola-Dot ${right.allowed ? 'specola-mod-ok' : 'specola-mod-off'}`} aria-hidden="true" />{' '}
-            {right.what}
+            {WHAT[right.what] ?? right.what}
             <span className="specola-Muted">
               {' '}
               {right.allowed ? 'yes' : 'no'}: {right.why}
@@ -41,6 +54,7 @@ function Rights(props: { me: IMe }): JSX.Element {
           </li>
         ))}
       </ul>
+      {limits && <p className="specola-Muted">At most {limits}.</p>}
     </details>
   );
 }

@@ -42,8 +42,8 @@ export function sentence(cluster: ICluster): string {
   return parts.join(' ');
 }
 
-function Head(props: { cluster: ICluster; actions: IActions; dashboard: string; stop: () => void }): JSX.Element {
-  const { cluster, actions, dashboard, stop } = props;
+function Head(props: { cluster: ICluster; stop: () => void }): JSX.Element {
+  const { cluster, stop } = props;
   const ready = cluster.status === 'running';
   const over = cluster.status === 'failed' || cluster.status === 'stopping';
   return (
@@ -52,11 +52,6 @@ function Head(props: { cluster: ICluster; actions: IActions; dashboard: string; 
       <b title={cluster.name}>{shortName(cluster)}</b>
       <span className="specola-Muted">{ready ? '' : cluster.status}</span>
       <span className="specola-grow" />
-      {ready && (
-        <button className="specola-Button" onClick={() => actions.openDashboard(dashboard)}>
-          Dashboard
-        </button>
-      )}
       {!over && (
         <button className="specola-Button" aria-label={`Stop cluster ${shortName(cluster)}`} onClick={stop}>
           Stop
@@ -76,17 +71,21 @@ export function ClusterCard(props: {
 }): JSX.Element {
   const { cluster, model, actions } = props;
   const [problem, setProblem] = React.useState<IProblem | null>(null);
-  const attempt = (work: Promise<void>): void => {
+  const attempt = async (work: Promise<void>): Promise<boolean> => {
     setProblem(null);
-    work.catch(error => {
+    try {
+      await work;
+      return true;
+    } catch (error) {
       if (!(error instanceof ProblemError)) {
         throw error;
       }
       setProblem(error.problem);
-    });
+      return false;
+    }
   };
   const stop = (): void => {
-    attempt(
+    void attempt(
       actions.confirmStop(cluster).then(async yes => {
         if (yes) {
           await model.stop(cluster.name);
@@ -97,10 +96,9 @@ export function ClusterCard(props: {
   const { wanted, running } = cluster.workers;
   const text = sentence(cluster);
   const ready = cluster.status === 'running';
-  const dashboard = model.dashboard(cluster);
   return (
     <article className="specola-Card" aria-label={`Cluster ${shortName(cluster)}, ${cluster.status}`}>
-      <Head cluster={cluster} actions={actions} dashboard={dashboard} stop={stop} />
+      <Head cluster={cluster} stop={stop} />
       {cluster.status !== 'failed' && (
         <div className="specola-Row">
           <span className="specola-Row-label">{cluster.site}</span>
@@ -121,13 +119,21 @@ export function ClusterCard(props: {
           <Scale
             cluster={cluster}
             most={props.most}
-            scale={workers => attempt(model.scale(cluster.name, workers))}
-            adapt={(minimum, maximum) => attempt(model.adapt(cluster.name, minimum, maximum))}
+            ask={wish =>
+              attempt(
+                'workers' in wish
+                  ? model.scale(cluster.name, wish.workers)
+                  : model.adapt(cluster.name, wish.minimum, wish.maximum)
+              )
+            }
           />
           <Workers feed={model.feed(cluster.name)} visible={props.visible} />
           <div className="specola-Row">
             <button className="specola-Button" onClick={() => actions.insert(cluster)}>
               Insert cell
+            </button>
+            <button className="specola-Button" onClick={() => actions.openDashboard(model.dashboard(cluster))}>
+              Dashboard
             </button>
           </div>
         </>

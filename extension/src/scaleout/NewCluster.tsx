@@ -2,6 +2,7 @@ import * as React from 'react';
 
 import { ProblemError } from '../api/client';
 import type { IProblem, ISite } from '../api/types';
+import { many } from '../ui/format';
 import { Problem } from '../ui/states';
 import type { ScaleoutModel } from './model';
 
@@ -14,7 +15,7 @@ export function describeSite(site: ISite): string {
     return site.reason || 'not available';
   }
   if (typeof site.free === 'number') {
-    return `${site.free} free`;
+    return `${many(site.free, 'worker')} left for you`;
   }
   return site.reason || 'ready';
 }
@@ -54,7 +55,7 @@ export function NewCluster(props: { model: ScaleoutModel; close: () => void }): 
         <select id="specola-new-site" value={chosen?.name ?? ''} onChange={event => setSite(event.target.value)}>
           {usable.map(one => (
             <option key={one.name} value={one.name}>
-              {one.name} · {describeSite(one)}
+              {one.name}
             </option>
           ))}
         </select>
@@ -76,6 +77,7 @@ export function NewCluster(props: { model: ScaleoutModel; close: () => void }): 
           {workers}
         </output>
       </div>
+      {chosen && <div className="specola-Muted">{describeSite(chosen)}</div>}
       {problem && <Problem problem={problem} />}
       <div className="specola-Row">
         <span className="specola-grow" />

@@ -4,74 +4,80 @@ import type { ICluster } from '../api/types';
 
 const SETTLE_MS = 500;
 
-/** Slider for a fixed number of workers, or a range that follows the work. */
-export function Scale(props: {
-  cluster: ICluster;
-  most: number;
-  scale: (workers: number) => void;
-  adapt: (minimum: number, maximum: number) => void;
-}): JSX.Element {
+type Range = { minimum: number; maximum: number };
+type Wish = { workers: number } | Range;
+
+/** Slider for a fixed number of workers, or a range that follows the work. Shows the wish until it is answered. */
+export function Scale(props: { cluster: ICluster; most: number; ask: (wish: Wish) => Promise<unknown> }): JSX.Element {
   const { cluster, most } = props;
-  const [wanted, setWanted] = React.useState<number | null>(null);
+  const [wish, setWish] = React.useState<Wish | null>(null);
   const timer = React.useRef<ReturnType<typeof setTimeout>>();
   React.useEffect(() => () => clearTimeout(timer.current), []);
-  React.useEffect(() => setWanted(null), [cluster.workers.wanted]);
-  const slide = (workers: number): void => {
-    setWanted(workers);
+  const want = (next: Wish, delay: number): void => {
+    setWish(next);
     clearTimeout(timer.current);
-    timer.current = setTimeout(() => props.scale(workers), SETTLE_MS);
+    timer.current = setTimeout(() => void props.ask(next).finally(() => setWish(null)), delay);
   };
-  const shown = wanted ?? cluster.workers.wanted;
+  const now: Wish = wish ?? cluster.adaptive ?? { workers: cluster.workers.wanted };
+  const start: Range = { minimum: 0, maximum: Math.max(1, cluster.workers.wanted) };
   const id = `specola-scale-${cluster.name}`;
-  const range = cluster.adaptive ?? { minimum: 0, maximum: Math.max(1, cluster.workers.wanted) };
-  const bound = (name: 'minimum' | 'maximum', value: number): void => {
-    const next = { ...range, [name]: value };
-    if (next.minimum >= 0 && next.maximum >= 1 && next.minimum <= next.maximum) {
-      props.adapt(next.minimum, next.maximum);
-    }
-  };
   return (
     <div className="specola-Row">
       <label className="specola-Check" title="Follow the work: more workers while tasks wait, fewer when idle">
         <input
           type="checkbox"
-          checked={cluster.adaptive !== null}
-          onChange={event => (event.target.checked ? props.adapt(range.minimum, range.maximum) : props.scale(cluster.workers.wanted))}
+          checked={!('workers' in now)}
+          onChange={event => want(event.target.checked ? start : { workers: cluster.workers.wanted }, 0)}
         />
         Adaptive
       </label>
-      {cluster.adaptive ? (
-        (['minimum', 'maximum'] as const).map(name => (
-          <React.Fragment key={name}>
-            <label className="specola-Muted" htmlFor={`${id}-${name}`}>
-              {name === 'minimum' ? 'from' : 'to'}
-            </label>
-            <input
-              id={`${id}-${name}`}
-              type="number"
-              min={name === 'minimum' ? 0 : 1}
-              max={most}
-              value={range[name]}
-              onChange={event => bound(name, event.target.valueAsNumber)}
-            />
-          </React.Fragment>
-        ))
-      ) : (
+      {'workers' in now ? (
         <>
           <input
             id={id}
             aria-label="Workers wanted"
             type="range"
             min={0}
-            max={Math.max(most, cluster.workers.wanted)}
-            value={shown}
-            onChange={event => slide(Number(event.target.value))}
+            max={Math.max(most, now.workers)}
+            value={now.workers}
+            onChange={event => want({ workers: Number(event.target.value) }, SETTLE_MS)}
           />
           <output htmlFor={id} className="specola-Number">
-            {shown}
+            {now.workers}
           </output>
         </>
+      ) : (
+        <Bounds id={id} range={now} most={most} change={range => want(range, SETTLE_MS)} />
       )}
     </div>
+  );
+}
+
+function Bounds(props: { id: string; range: Range; most: number; change: (range: Range) => void }): JSX.Element {
+  const { id, range, most } = props;
+  const bound = (name: keyof Range, value: number): void => {
+    const next = { ...range, [name]: value };
+    if (next.minimum >= 0 && next.maximum >= 1 && next.minimum <= next.maximum) {
+      props.change(next);
+    }
+  };
+  return (
+    <>
+      {(['minimum', 'maximum'] as const).map(name => (
+        <React.Fragment key={name}>
+          <label className="specola-Muted" htmlFor={`${id}-${name}`}>
+            {name === 'minimum' ? 'from' : 'to'}
+          </label>
+          <input
+            id={`${id}-${name}`}
+            type="number"
+            min={name === 'minimum' ? 0 : 1}
+            max={most}
+            value={range[name]}
+            onChange={event => bound(name, event.target.valueAsNumber)}
+          />
+        </React.Fragment>
+      ))}
+    </>
   );
 }

@@ -21,7 +21,7 @@ export interface IForm {
 }
 
 function sitesLine(sites: ISite[]): string {
-  return `Workers at ${sites.map(site => `${site.name} (${describeSite(site)})`).join(', ')}.`;
+  return `${sites.length === 1 ? 'Site' : 'Sites'}: ${sites.map(site => `${site.name} (${describeSite(site)})`).join(', ')}.`;
 }
 
 /** The section: sites in a line, a card for each cluster, the form. */

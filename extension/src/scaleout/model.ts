@@ -114,23 +114,28 @@ export class ScaleoutModel {
 
   async create(request: IRequest): Promise<ICluster | null> {
     const made = await this._client.send<ICluster>('POST', 'scaleout/clusters', request);
-    await this.clusters.refresh();
+    await this._reread();
     return made;
   }
 
   async scale(cluster: string, workers: number): Promise<void> {
     await this._client.send('POST', `scaleout/clusters/${cluster}/scale`, { workers });
-    await this.clusters.refresh();
+    await this._reread();
   }
 
   async adapt(cluster: string, minimum: number, maximum: number): Promise<void> {
     await this._client.send('POST', `scaleout/clusters/${cluster}/scale`, { minimum, maximum });
-    await this.clusters.refresh();
+    await this._reread();
   }
 
   async stop(cluster: string): Promise<void> {
     await this._client.send('DELETE', `scaleout/clusters/${cluster}`);
-    await this.clusters.refresh();
+    await this._reread();
+  }
+
+  /** What is left at a site changes with every cluster. */
+  private async _reread(): Promise<void> {
+    await Promise.all([this.clusters.refresh(), this.sites.refresh()]);
   }
 
   private _forget(): void {

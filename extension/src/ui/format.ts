@@ -1,11 +1,11 @@
-const UNITS = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'];
+const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
 
-/** Bytes for people: 1.2 GB. */
+/** Bytes for people: 1.2 GiB. */
 export function bytes(count: number): string {
   let value = count;
   let unit = 0;
   while (value >= 1000 && unit < UNITS.length - 1) {
-    value /= 1000;
+    value /= 1024;
     unit += 1;
   }
   return `${unit && value < 10 ? value.toFixed(1) : Math.round(value)} ${UNITS[unit]}`;
