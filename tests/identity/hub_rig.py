@@ -30,7 +30,8 @@ from specola.identity.roles import hub_roles
 
 class NoProxy(Proxy):
     should_start = False
-    async def add_route(self, routespec, target, data): self.table()[routespec] = dict(routespec=routespec, target=target, data=data)
+    async def add_route(self, routespec, target, data):
+        self.table()[routespec] = dict(routespec=routespec, target=target, data=data)
     async def delete_route(self, routespec): self.table().pop(routespec, None)
     async def get_all_routes(self): return dict(self.table())
     def table(self): return self.__dict__.setdefault("_table", {})
@@ -72,7 +73,7 @@ c.JupyterHub.services = [
 ]
 c.JupyterHub.load_roles = [
     *hub_roles({name: roles for name, (roles, _) in groups.items()}),
-    {"name": "look", "services": ["look"], "scopes": ["read:users", "list:users", "servers", "tokens", "admin:auth_state"]},
+    {"name": "look", "services": ["look"], "scopes": ["read:users", "list:users", "servers", "tokens"]},
 ]
 '''
 

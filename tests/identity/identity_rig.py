@@ -9,7 +9,8 @@ import re
 import secrets
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from html import unescape
@@ -18,7 +19,6 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
-
 from specola.core.layout import Layout
 from specola.identity.issuer.accounts import ensure_logins
 from specola.identity.issuer.app import build, serve
@@ -38,6 +38,13 @@ def free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
+
+
+def until(what: Callable[[], object], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 @dataclass
@@ -83,7 +90,9 @@ class RunningIssuer:
 
 
 @contextmanager
-def issuer_running(place: Path, redirect: str = "http://127.0.0.1:1/hub/oauth_callback", **more: Any) -> Iterator[RunningIssuer]:
+def issuer_running(
+    place: Path, redirect: str = "http://127.0.0.1:1/hub/oauth_callback", **more: Any
+) -> Iterator[RunningIssuer]:
     state = place / "issuer-state"
     state.mkdir(mode=0o700, exist_ok=True)
     port = free_port()
@@ -124,7 +133,9 @@ class Client:
     def page(self, **changes: str | None) -> httpx.Response:
         return self.http.get(f"authorize?{self.query(**changes)}")
 
-    def submit(self, name: str, password: str, *, form: str | None = None, origin: str | None = "", **changes: str | None) -> httpx.Response:
+    def submit(
+        self, name: str, password: str, *, form: str | None = None, origin: str | None = "", **changes: str | None
+    ) -> httpx.Response:
         token = form_token(self.page(**changes).text) if form is None else form
         headers = {} if origin is None else {"Origin": origin or self.issuer.settings.origin}
         data = {"form": token, "username": name, "password": password}

@@ -12,7 +12,6 @@ import httpx
 import jwt
 import pytest
 from identity_rig import PEOPLE, SECRET, Client, RunningIssuer, form_token, issuer_running
-
 from specola.identity.issuer.settings import CLIENT_ID
 
 

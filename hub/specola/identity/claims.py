@@ -4,7 +4,7 @@ Three forms are understood, as INDIGO IAM's profiles issue them:
 
 - `wlcg.groups` (wlcg): paths with a leading slash, `/ml-infn/gpu`;
 - `groups` (iam, and Keycloak): the same without or with a leading slash;
-- `entitlements`, `eduperson_entitlement` (aarc): URNs such as `urn:geant:example.org:group:ml-infn:gpu#iam.example.org`,
+- `entitlements`, `eduperson_entitlement` (aarc): URNs such as `urn:geant:x.org:group:ml-infn:gpu#iam.x.org`,
   with an optional `role=` part, which is no group.
 
 A group is written without a leading slash everywhere in Specola: `ml-infn/gpu`.

@@ -8,12 +8,62 @@ from specola.core.errors import Forbidden
 
 LONGEST = 64
 PATTERN = re.compile(r"[a-z][a-z0-9._-]*")
+# accounts of a Debian system, and names that mean something in our own URLs
 RESERVED = frozenset(
-    # accounts of a Debian system, and names that mean something in our own URLs
-    "root daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc gnats nobody _apt "
-    "messagebus sshd ntp postgres mysql redis docker podman operator adm wheel sudo staff users "
-    "specola jupyter jupyterhub dask dask-gateway condor slurm munge "
-    "admin administrator hub user services service system api anonymous none null".split()
+    {
+        "_apt",
+        "adm",
+        "admin",
+        "administrator",
+        "anonymous",
+        "api",
+        "backup",
+        "bin",
+        "condor",
+        "daemon",
+        "dask",
+        "dask-gateway",
+        "docker",
+        "games",
+        "gnats",
+        "hub",
+        "irc",
+        "jupyter",
+        "jupyterhub",
+        "list",
+        "lp",
+        "mail",
+        "man",
+        "messagebus",
+        "munge",
+        "mysql",
+        "news",
+        "nobody",
+        "none",
+        "ntp",
+        "null",
+        "operator",
+        "podman",
+        "postgres",
+        "proxy",
+        "redis",
+        "root",
+        "service",
+        "services",
+        "slurm",
+        "specola",
+        "sshd",
+        "staff",
+        "sudo",
+        "sync",
+        "sys",
+        "system",
+        "user",
+        "users",
+        "uucp",
+        "wheel",
+        "www-data",
+    }
 )
 
 

@@ -59,7 +59,7 @@ class LoginNeeded(Exception):
     """Only the person can go on from here."""
 
 
-class SpecolaAuthenticator(GenericOAuthenticator):  # type: ignore[misc]
+class SpecolaAuthenticator(GenericOAuthenticator):
     """Logs people in at one OpenID Connect issuer and watches over their membership."""
 
     settings = Instance(IdentitySettings, help="the issuer, our client there, and the declared groups").tag(config=True)
@@ -138,14 +138,14 @@ class SpecolaAuthenticator(GenericOAuthenticator):  # type: ignore[misc]
         except (Unreachable, Untrusted) as error:
             self._refuse_login(error)
 
-    async def authenticate(self, handler: Any, data: Any = None, **_: Any) -> Model:
+    async def authenticate(self, handler: Any, _data: Any = None, **_: Any) -> Model:
         """Take a code from the callback, and answer who that is; or end in a page that says why not."""
         try:
             return await self._log_in(handler)
         except (Unreachable, Untrusted, Refused, TokenExpired, PublicError) as error:
             self._refuse_login(error)
 
-    async def refresh_user(self, user: Any, handler: Any = None, **_: Any) -> bool | Model:
+    async def refresh_user(self, user: Any, _handler: Any = None, **_: Any) -> bool | Model:
         """Ask the issuer again: the new model, True to go on as before, or False to ask for a login."""
         async with self.lock(user.name):
             state = await user.get_auth_state()
@@ -204,11 +204,11 @@ class SpecolaAuthenticator(GenericOAuthenticator):  # type: ignore[misc]
         except Refused as error:
             if error.error == "invalid_grant":
                 raise Gone("the issuer ended the session") from None
-            self.log.error("The issuer refuses to refresh tokens for this client: %s", error)
+            self.log.warning("The issuer refuses to refresh tokens for this client: %s", error)
         except NotAMember:
             raise Gone("in none of the facility's groups any more") from None
         except PublicError as error:
-            self.log.error("Cannot use what the issuer says about %s: %s", user.name, error.reason)
+            self.log.warning("Cannot use what the issuer says about %s: %s", user.name, error.reason)
         except (Unreachable, Untrusted, TokenExpired) as error:
             self.log.warning("Cannot ask the issuer about %s: %s", user.name, _brief(error))
         if self._grace_is_over(state):

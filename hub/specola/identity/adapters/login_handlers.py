@@ -18,7 +18,7 @@ def nonce_of(state: str) -> str:
     return hashlib.sha256(f"nonce:{state}".encode()).hexdigest()
 
 
-class LoginHandler(OAuthLoginHandler):  # type: ignore[misc]
+class LoginHandler(OAuthLoginHandler):
     """Sends the browser to the issuer, once its discovery document is known."""
 
     async def get(self) -> None:
@@ -32,7 +32,7 @@ class LoginHandler(OAuthLoginHandler):  # type: ignore[misc]
         super().authorize_redirect(*args, extra_params=extra_params | {"nonce": nonce}, **kwargs)
 
 
-class CallbackHandler(OAuthCallbackHandler):  # type: ignore[misc]
+class CallbackHandler(OAuthCallbackHandler):
     """Takes the browser back from the issuer."""
 
     def _request_summary(self) -> str:

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -24,7 +25,14 @@ JWKS_PAUSE = 30
 LEEWAY = 30
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 ERRORS = frozenset(
-    "invalid_request invalid_client invalid_grant unauthorized_client unsupported_grant_type invalid_scope".split()
+    {
+        "invalid_request",
+        "invalid_client",
+        "invalid_grant",
+        "unauthorized_client",
+        "unsupported_grant_type",
+        "invalid_scope",
+    }
 )
 
 
@@ -105,7 +113,8 @@ class Provider:
         """Who the bearer of the token is; `TokenExpired` when the issuer does not take it."""
         url = (await self.metadata()).userinfo
         answer = await self._send("GET", url, headers={"Authorization": f"Bearer {access_token}"})
-        if answer.status_code in {401, 403}:
+        if answer.is_client_error:
+            # 401 by RFC 6750; Authlib's server says 400. Only the token endpoint's word ends a session.
             raise TokenExpired
         document = _document(answer, "userinfo")
         if not isinstance(document.get("sub"), str):
@@ -140,9 +149,10 @@ class Provider:
         for name in names:
             if not _is_url(document.get(name)):
                 raise Untrusted(f"the discovery document has no usable {name}")
-        authorize, *others = (str(document[name]) for name in names)
+        authorize, token, userinfo, jwks = (str(document[name]) for name in names)
         methods = document.get("token_endpoint_auth_methods_supported") or ["client_secret_basic"]
-        return Metadata(authorize, *map(self._back, others), basic="client_secret_basic" in methods)
+        back = self._back
+        return Metadata(authorize, back(token), back(userinfo), back(jwks), basic="client_secret_basic" in methods)
 
     def _back(self, url: str) -> str:
         """The address as this machine reaches it."""
@@ -161,7 +171,7 @@ class Provider:
             "POST", metadata.token, tries_again=tries_again, headers=headers, data=form, auth=auth
         )
         document = _document(answer, "token answer", errors=True)
-        if answer.status_code != 200 or "error" in document:
+        if answer.status_code != HTTPStatus.OK or "error" in document:
             error = document.get("error")
             raise Refused(str(error) if error in ERRORS else "invalid_request")
         if not isinstance(document.get("access_token"), str):
@@ -213,7 +223,7 @@ class Provider:
             except httpx.HTTPError as error:
                 reason, again = type(error).__name__, tries_again
             else:
-                if answer.status_code < 500 and answer.status_code != 429:
+                if not (answer.is_server_error or answer.status_code == HTTPStatus.TOO_MANY_REQUESTS):
                     return answer
                 reason, again = f"status {answer.status_code}", tries_again
             if pause is None or not again:
@@ -223,7 +233,7 @@ class Provider:
 
 
 def _document(answer: httpx.Response, what: str, *, errors: bool = False) -> dict[str, Any]:
-    if answer.status_code != 200 and not errors:
+    if answer.status_code != HTTPStatus.OK and not errors:
         raise Unreachable(f"{what}: status {answer.status_code}")
     try:
         document = answer.json()

@@ -1,3 +1,4 @@
+# ruff: noqa: SLF001 - JupyterHub stops servers through these, and offers no public way from inside
 """The hub's watch over everybody who has something running (tested against JupyterHub 6.1.1).
 
 Every 15 minutes each of them is looked up at the issuer. When the right is gone, their sessions and tokens end,
@@ -41,9 +42,7 @@ class Keeper(Protocol):
 class Watch:
     """Looks after the people of one hub."""
 
-    def __init__(
-        self, keeper: Keeper, app: Any, client: Callable[[], httpx.AsyncClient] | None = None
-    ) -> None:
+    def __init__(self, keeper: Keeper, app: Any, client: Callable[[], httpx.AsyncClient] | None = None) -> None:
         self._keeper = keeper
         self._app = app
         self._log = keeper.log
@@ -81,7 +80,7 @@ class Watch:
             try:
                 user = self._user(name)
                 model = None if user is None else await self._keeper.refresh_user(user)
-            except Exception:
+            except Exception:  # noqa: BLE001 - whatever it is
                 # One person's trouble must not end the watch over the others.
                 self._log.exception("Cannot look after %s", name)
                 return
@@ -111,7 +110,7 @@ class Watch:
             await self._stop_clusters(user.name)
             for name, spawner in list(user.spawners.items()):
                 await self._stop_server(user, name, spawner)
-        except Exception:
+        except Exception:  # noqa: BLE001 - nobody waits for this task
             self._log.exception("Could not end everything that %s has; the next look tries again", user.name)
 
     def _close_sessions(self, user: Any) -> None:

@@ -126,9 +126,7 @@ class Grants:
             if parent is not None:
                 self._store.run("DELETE FROM refresh_tokens WHERE parent = ?", parent)
                 # The first use counts: asking again does not stretch the grace.
-                self._store.run(
-                    "UPDATE refresh_tokens SET used_at = coalesce(used_at, ?) WHERE hash = ?", now, parent
-                )
+                self._store.run("UPDATE refresh_tokens SET used_at = coalesce(used_at, ?) WHERE hash = ?", now, parent)
             self._store.run(
                 "INSERT INTO refresh_tokens VALUES (?, ?, ?, ?, NULL)",
                 *(fingerprint(token), family, parent, now + self._settings.refresh_life),

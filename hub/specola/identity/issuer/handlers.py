@@ -70,7 +70,8 @@ class Handler(web.RequestHandler):
                 self.set_header("WWW-Authenticate", 'Basic realm="specola"')
             self.finish({"error": error.error, "error_description": error.description})
         else:
-            self.finish({"error": "server_error" if status_code >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request"})
+            ours = status_code >= HTTPStatus.INTERNAL_SERVER_ERROR
+            self.finish({"error": "server_error" if ours else "invalid_request"})
 
     def log_exception(self, *args: Any) -> None:
         """OAuth errors are answers, not accidents."""

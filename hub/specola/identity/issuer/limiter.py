@@ -18,9 +18,7 @@ class Limiter:
     and not about what makes guessing hopeless.
     """
 
-    def __init__(
-        self, tries: int = TRIES, window: float = WINDOW, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, tries: int = TRIES, window: float = WINDOW, clock: Callable[[], float] = time.monotonic) -> None:
         self._tries = tries
         self._window = window
         self._clock = clock

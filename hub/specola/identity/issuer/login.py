@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import json
 import logging
 import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ log = logging.getLogger("specola.issuer")
 
 COOKIE = "specola-login"
 LONGEST_PASSWORD = 256
+SHORTEST_COOKIE = 40
 PAGES = Path(__file__).with_name("pages")
 STYLE = (PAGES / "style.css").read_text()
 
@@ -120,12 +123,12 @@ class Authorize(Handler):
             self._page(asked, text, HTTPStatus.FORBIDDEN)
 
     def _form_token(self, cookie: str, asked: Asked) -> str:
-        bound = "\0".join((asked.redirect_uri, asked.scope, asked.state, asked.challenge, asked.nonce))
+        bound = json.dumps(astuple(asked))
         return hmac.new(cookie.encode(), bound.encode(), hashlib.sha256).hexdigest()
 
     def _page(self, asked: Asked, problem: str = "", status: int = HTTPStatus.OK) -> None:
         cookie = self.get_cookie(COOKIE, "")
-        if len(cookie) < 40:
+        if len(cookie) < SHORTEST_COOKIE:
             cookie = secrets.token_urlsafe(32)
             settings = self.issuer.settings
             secure = settings.issuer.startswith("https:")
