@@ -1,0 +1,171 @@
+"""A physicist's way in a real browser: log in, start, open Lab, a cluster from the panel, the first notebook, stop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
+
+from running import Facility, Session, wait_for
+
+pytestmark = pytest.mark.journey
+
+PICTURES = Path("artefacts/pictures")
+SLOW = 90_000
+
+
+@pytest.fixture(scope="module")
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme="light")
+    context.set_default_timeout(SLOW)
+    yield context
+    context.close()
+
+
+@pytest.fixture(scope="module")
+def complaints() -> list[str]:
+    """What the browser's console says is wrong."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def page(context: BrowserContext, complaints: list[str]) -> Page:
+    page = context.new_page()
+
+    def hear(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            complaints.append(message.text)
+
+    page.on("console", hear)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    return page
+
+
+def picture(page: Page, name: str) -> None:
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=PICTURES / f"{name}.png")
+
+
+def log_in(page: Page, facility: Facility, name: str) -> None:
+    page.goto(facility.url)
+    page.get_by_label("Login name").fill(name)
+    page.get_by_label("Password").fill(facility.logins()[name]["password"])
+    picture(page, f"login-{name}")
+    page.get_by_role("button", name="Log in").click()
+
+
+class TestAnna:
+    """One person, from the login page to the end of her server; the steps build on each other."""
+
+    def test_she_logs_in_and_sees_who_she_is(self, page: Page, facility: Facility) -> None:
+        facility.login("anna").stop_server() if facility.login("anna").server_ready() else None
+        log_in(page, facility, "anna")
+        page.wait_for_url("**/services/specola/")
+        expect(page.get_by_text("Anna Rossi")).to_be_visible()
+        expect(page.locator("#main").get_by_text("cms", exact=True)).to_be_visible()
+        picture(page, "start")
+
+    def test_she_starts_her_server_and_is_told_what_happens(self, page: Page) -> None:
+        page.get_by_role("button", name="Start").first.click()
+        expect(page.get_by_text("Starting").first).to_be_visible(timeout=10_000)
+        picture(page, "start-progress")
+        expect(page.get_by_role("link", name="Open")).to_be_visible(timeout=SLOW)
+        picture(page, "start-ready")
+
+    def test_lab_opens_with_the_panel(self, page: Page, facility: Facility) -> None:
+        page.goto(f"{facility.url}user/anna/lab/workspaces/journey")
+        page.locator(".jp-Launcher").wait_for()
+        open_panel(page)
+        panel = page.locator("#specola-panel")
+        expect(panel.get_by_text("Anna Rossi")).to_be_visible()
+        expect(panel.get_by_text("No cluster yet")).to_be_visible()
+        picture(page, "lab")
+
+    def test_she_makes_a_cluster_of_two_workers(self, page: Page) -> None:
+        panel = page.locator("#specola-panel")
+        panel.get_by_role("button", name="New cluster").click()
+        panel.get_by_role("button", name="Create").click()
+        expect(panel.get_by_text("2 / 2")).to_be_visible(timeout=SLOW)
+        page.wait_for_timeout(5000)
+        picture(page, "cluster")
+
+    def test_the_dashboard_is_behind_the_login(self, page: Page, context: BrowserContext, browser: Browser) -> None:
+        with context.expect_page() as opened:
+            page.locator("#specola-panel").get_by_role("button", name="Dashboard").click()
+        dashboard = opened.value
+        dashboard.wait_for_load_state()
+        expect(dashboard.get_by_text("Status").first).to_be_visible(timeout=SLOW)
+        dashboard.wait_for_timeout(3000)
+        picture(dashboard, "dashboard")
+        stranger = browser.new_context()
+        answer = stranger.request.get(dashboard.url)
+        assert "Bokeh" not in answer.text()
+        stranger.close()
+        dashboard.close()
+
+    def test_insert_cell_gives_a_client(self, page: Page) -> None:
+        page.locator("#specola-panel").get_by_role("button", name="Insert cell").click()
+        page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
+        page.locator(".jp-CodeCell .cm-content").first.click()
+        page.keyboard.press("Shift+Enter")
+        expect(page.locator(".jp-OutputArea-output").first).to_be_visible(timeout=SLOW)
+        picture(page, "cell")
+
+    def test_the_first_notebook_gives_the_four_numbers(self, page: Page, facility: Facility) -> None:
+        page.goto(f"{facility.url}user/anna/lab/workspaces/notebook/tree/notebooks/01-first-analysis.ipynb")
+        page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
+        page.locator(".lm-MenuBar-itemLabel", has_text="Run").first.click()
+        page.get_by_text("Run All Cells", exact=True).click()
+        page.locator(".jp-OutputArea img").first.wait_for(timeout=180_000)
+        text = page.locator(".jp-Notebook").inner_text()
+        for number in ("84", "66", "18", "6"):
+            assert number in text
+        page.locator(".jp-OutputArea img").first.scroll_into_view_if_needed()
+        picture(page, "notebook")
+
+    def test_dark_theme(self, page: Page, facility: Facility) -> None:
+        page.goto(f"{facility.url}user/anna/lab/workspaces/dark")
+        page.locator(".jp-Launcher").wait_for()
+        run_command(page, "Theme: JupyterLab Dark")
+        open_panel(page)
+        page.wait_for_timeout(3000)
+        picture(page, "lab-dark")
+        run_command(page, "Theme: JupyterLab Light")
+
+    def test_she_stops_everything(self, page: Page, facility: Facility) -> None:
+        panel = page.locator("#specola-panel")
+        panel.get_by_role("button", name="Stop cluster").first.click()
+        page.get_by_role("dialog").get_by_role("button", name="Stop").click()
+        expect(panel.get_by_text("No cluster yet")).to_be_visible(timeout=SLOW)
+        page.goto(f"{facility.url}services/specola/")
+        page.get_by_role("button", name="Stop").first.click()
+        expect(page.get_by_role("button", name="Start").first).to_be_visible(timeout=SLOW)
+        picture(page, "stopped")
+
+    def test_nothing_was_wrong_in_the_console(self, complaints: list[str]) -> None:
+        assert complaints == []
+
+
+def test_a_person_outside_the_groups_is_refused_clearly(browser: Browser, facility: Facility) -> None:
+    page = browser.new_page(color_scheme="dark")
+    log_in(page, facility, "otto")
+    expect(page.get_by_text("not in a group that may use this facility").first).to_be_visible()
+    expect(page.get_by_text("theory").first).to_be_visible()
+    picture(page, "refused")
+    page.close()
+
+
+def open_panel(page: Page) -> None:
+    if not page.locator("#specola-panel").is_visible():
+        page.locator(".jp-SideBar.jp-mod-left li[data-id='specola-panel']").click()
+    page.locator("#specola-panel").wait_for(state="visible")
+
+
+def run_command(page: Page, label: str) -> None:
+    page.keyboard.press("Control+Shift+C")
+    page.keyboard.type(label)
+    page.locator(".lm-CommandPalette-item").first.wait_for()
+    page.keyboard.press("Enter")
+    page.wait_for_timeout(500)
