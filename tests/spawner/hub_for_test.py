@@ -30,6 +30,7 @@ c.JupyterHub.load_roles = [
 ]
 c.JupyterHub.spawner_class = LauncherSpawner
 c.Spawner.env_keep = ["LANG"]
+c.Spawner.environment = {"SPECOLA_SEPARATE_ACCOUNTS": "1"}
 c.Spawner.default_url = "/lab"
 c.Spawner.poll_interval = 2
 c.LauncherSpawner.runtime = SimpleNamespace(
