@@ -29,7 +29,7 @@ from specola.core.layout import Layout
 from specola.core.people import remove_account
 from specola.facility.runtime import Addresses, Ports, Runtime, addresses_file, load_runtime
 from specola.scaleout.adapters import gateway_config_file
-from specola.scaleout.adapters.gateway_auth import GROUPS_HEADER, PERSON_HEADER
+from specola.scaleout.adapters.gateway_auth import in_headers
 from specola.scaleout.adapters.proxy_command import TOKEN_VARIABLE, proxy_argv
 
 from running import free_port, wait_for
@@ -39,6 +39,10 @@ FACILITY = {
     "groups": {"physics": {"scaleout": {"max_workers": 6}}, "students": {"scaleout": {"max_workers": 1}}},
     "scaleout": {"idle_timeout": 0, "worker_memory_gib": 0.5, "max_clusters": 2},
 }
+
+
+# upstream's __del__ fails on a client that was closed; every client here is closed
+del Gateway.__del__
 
 
 class StandInHub(ThreadingHTTPServer):
@@ -129,7 +133,7 @@ class Rig:
     def as_service(self, method: str, path: str, person: str = "", *groups: str, **more: Any) -> httpx.Response:
         """What the API service does on behalf of a person."""
         headers = {"Authorization": f"token {self.layout.secret('service')}"}
-        headers |= {PERSON_HEADER: person, GROUPS_HEADER: ",".join(groups)} if person else {}
+        headers |= in_headers(person, groups) if person else {}
         return httpx.request(method, f"{self.address}{path}", headers=headers, timeout=60, **more)
 
     def cluster(self, name: str) -> dict[str, Any]:
@@ -166,7 +170,7 @@ def direct(gateway: Gateway, name: str) -> Client:
     return Client(report.options["specola"]["address"], security=report.security, set_as_default=False, timeout=20)
 
 
-def make(facility: dict[str, Any], base: Path, hub: StandInHub) -> Runtime:
+def make(facility: dict[str, Any], base: Path, hub: StandInHub, env: str) -> Runtime:
     """Write the state directory of a facility."""
     layout = Layout(base / "state")
     for path in (layout.state, layout.secrets, layout.logs):
@@ -177,19 +181,19 @@ def make(facility: dict[str, Any], base: Path, hub: StandInHub) -> Runtime:
     layout.facility_file.write_text(yaml.safe_dump(facility))
     ports = {name: free_port() for name in Ports.model_fields} | {"hub": hub.server_port}
     addresses = Addresses(
-        ports=Ports(**ports), public_url="http://127.0.0.1/", env=Path(sys.prefix), separate_accounts=os.geteuid() == 0
+        ports=Ports(**ports), public_url="http://127.0.0.1/", env=Path(env), separate_accounts=os.geteuid() == 0
     )
     addresses_file(layout).write_text(addresses.model_dump_json())
     return load_runtime(layout)
 
 
 @contextlib.contextmanager
-def started(facility: dict[str, Any] | None = None) -> Iterator[Rig]:
+def started(facility: dict[str, Any] | None = None, env: str = sys.prefix) -> Iterator[Rig]:
     """A rig that is up; everything of it is gone afterwards."""
     base = Path(tempfile.mkdtemp(prefix="scaleout-"))
     base.chmod(0o711)
     hub = StandInHub()
-    rig = Rig(make(facility or FACILITY, base, hub), hub, base)
+    rig = Rig(make(facility or FACILITY, base, hub, env), hub, base)
     try:
         for name in ("launcher", "gateway", "gateway-proxy"):
             rig.start(name)

@@ -7,6 +7,7 @@ socket is closed by its mode. Without the variable the process has no HTTP serve
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from pathlib import Path
@@ -18,6 +19,7 @@ from distributed.node import ServerNode
 from tornado.httpserver import HTTPServer
 
 VARIABLE = "SPECOLA_HTTP_SOCKET"
+REQUEST = "SPECOLA_REQUEST_ID"
 ROUTES = "specola_worker.routes"
 OPEN_PROXY = "distributed.http.proxy"  # reaches any host and port that a URL names
 
@@ -54,8 +56,17 @@ def start_http_server(
         node.http_server.add_socket(bind(Path(path)))
 
 
+def name_request(request: str) -> None:
+    """Put the id of the request that asked for this process into every line of distributed's log."""
+    layout = f"%(asctime)s %(levelname)s %(name)s [req={request}] %(message)s"
+    for handler in logging.getLogger("distributed").handlers:
+        handler.setFormatter(logging.Formatter(layout))
+
+
 def install() -> None:
     """Take TCP away from the HTTP server of every scheduler and worker of this process."""
+    if os.environ.get(REQUEST):
+        name_request(os.environ[REQUEST])
     ServerNode.start_http_server = start_http_server
     routes = [name for name in dask.config.get("distributed.scheduler.http.routes") if name not in (OPEN_PROXY, ROUTES)]
     dask.config.set(

@@ -24,12 +24,13 @@ from traitlets import Any as AnyTrait
 from traitlets import Float, List, Type, Unicode
 
 from specola.client.launcher import Gone, Launcher
+from specola.core import log
 from specola.core.errors import PublicError, SpecolaError
 from specola.scaleout.adapters import commands
 from specola.scaleout.adapters.for_service import service_routes
 from specola.scaleout.adapters.gateway_options import choose, cluster_options
 from specola.scaleout.adapters.overview import describe, last_lines, wanted
-from specola.scaleout.adapters.wire import Report, read_heartbeat, refusal
+from specola.scaleout.adapters.wire import Report, read_heartbeat, read_range, refusal
 from specola.scaleout.budget import Allowance, allowance, check_clusters, check_range, check_workers, remaining
 from specola.scaleout.cluster import OwnedCluster
 from specola.scaleout.model import GroupScaleout, ScaleoutSection
@@ -38,6 +39,7 @@ GIB = 2**30
 LOG_TAIL = 4096
 KEPT_ENDED = 3600
 LOOK_PATIENCE = 1.0
+SCHEDULER_MEMORY_GIB = 2.0
 
 
 class LauncherClusterConfig(ClusterConfig):  # type: ignore[misc]  # dask-gateway is not typed
@@ -46,6 +48,7 @@ class LauncherClusterConfig(ClusterConfig):  # type: ignore[misc]  # dask-gatewa
     site = Unicode()
     software = Unicode(help="name of the environment")
     groups = List(Unicode(), help="the owner's groups when the cluster was made")
+    request_id = Unicode(help="the request that asked for it")
 
 
 class LauncherBackend(DBBackendBase):  # type: ignore[misc]  # dask-gateway is not typed
@@ -67,6 +70,7 @@ class LauncherBackend(DBBackendBase):  # type: ignore[misc]  # dask-gateway is n
         self.promised: dict[str, int] = {}
         self.reports: dict[str, Report] = {}
         self.troubles: dict[str, str] = {}
+        self.forgotten: set[str] = set()
 
     @property
     def settings(self) -> ScaleoutSection:
@@ -143,6 +147,7 @@ class LauncherBackend(DBBackendBase):  # type: ignore[misc]  # dask-gateway is n
             check_workers(allowed, options["workers"], self.elsewhere(user.name))
         except PublicError as error:
             raise refusal(error) from None
+        config.request_id = log.request_id.get()
         cluster = self.db.create_cluster(user.name, options, config.to_dict())
         self.log.info("cluster %s for %s", cluster.name, user.name)
         self.queue.put(cluster)
@@ -165,9 +170,11 @@ class LauncherBackend(DBBackendBase):  # type: ignore[misc]  # dask-gateway is n
                 check_workers(allowed, msg["count"], elsewhere)
                 self.promised[cluster.name] = msg["count"]
             elif msg["active"]:
-                least, most = check_range(allowed, msg["minimum"] or 0, msg["maximum"], elsewhere)
+                least, most = check_range(allowed, *read_range(msg), elsewhere)
                 msg = {**msg, "minimum": least, "maximum": most}
                 self.promised[cluster.name] = most
+            else:
+                self.promised.pop(cluster.name, None)
         except PublicError as error:
             raise refusal(error) from None
         try:
@@ -188,6 +195,8 @@ class LauncherBackend(DBBackendBase):  # type: ignore[misc]  # dask-gateway is n
         self.reports[cluster_name] = report
         if report.ending:
             self.troubles[cluster_name] = report.ending
+        elif len(checked["active_workers"]) >= checked["count"]:
+            self.troubles.pop(cluster_name, None)
         allowed = self.allowance_of(cluster.username, tuple(cluster.config.get("groups", ())))
         most = remaining(allowed, self.elsewhere(cluster.username, cluster_name))
         await super().on_cluster_heartbeat(cluster_name, {**checked, "count": min(checked["count"], most)})
@@ -196,7 +205,15 @@ class LauncherBackend(DBBackendBase):  # type: ignore[misc]  # dask-gateway is n
         """Every cluster that runs or ended within the last hour, for the API service."""
         horizon = (time.time() - KEPT_ENDED) * 1000
         records = self.db.name_to_cluster.values()
-        return [self.describe(r) for r in records if r.stop_time is None or r.stop_time > horizon]
+        shown = [r for r in records if r.stop_time is None or r.stop_time > horizon]
+        return [self.describe(r) for r in shown if r.name not in self.forgotten]
+
+    async def stop_cluster(self, cluster_name: str, failed: bool = False) -> None:  # noqa: FBT001, FBT002
+        """End a cluster; one that has ended already is not shown any more."""
+        cluster = self.db.get_cluster(cluster_name)
+        if cluster is not None and cluster.status >= JobStatus.STOPPED:
+            self.forgotten.add(cluster_name)
+        await super().stop_cluster(cluster_name, failed=failed)
 
     def describe(self, record: Cluster) -> OwnedCluster:
         """One cluster as people see it."""
@@ -205,15 +222,36 @@ class LauncherBackend(DBBackendBase):  # type: ignore[misc]  # dask-gateway is n
 
     # ---- processes
 
+    async def reconcile_cluster(self, cluster: Cluster) -> None:
+        """Called by upstream's loop; what it logs carries the id of the request that asked for the cluster."""
+        log.request_id.set(cluster.config.get("request_id", ""))
+        await super().reconcile_cluster(cluster)
+
+    async def reconcile_worker(self, worker: Worker) -> None:
+        """Called by upstream's loop, as above."""
+        log.request_id.set(worker.cluster.config.get("request_id", ""))
+        await super().reconcile_worker(worker)
+
     def identity(self, cluster: Cluster) -> commands.Identity:
         """What the processes of a cluster prove who they are with."""
-        return commands.Identity(cluster.name, cluster.tls_cert.decode(), cluster.tls_key.decode(), cluster.token)
+        certificate, key = cluster.tls_cert.decode(), cluster.tls_key.decode()
+        return commands.Identity(cluster.name, cluster.config.get("request_id", ""), certificate, key, cluster.token)
 
-    async def launch(self, person: str, program: commands.Program, **limits: float) -> dict[str, Any]:
-        """Start a program as its owner; asked twice, the same process."""
-        started = await self.launcher.start(
-            program.key, person, list(program.argv), program.env, files=program.files, **limits
-        )
+    async def launch(self, cluster: Cluster, program: commands.Program, memory: float, cores: int) -> dict[str, Any]:
+        """Start a program as the cluster's owner; asked twice, the same process."""
+        try:
+            started = await self.launcher.start(
+                program.key,
+                cluster.username,
+                list(program.argv),
+                program.env,
+                files=program.files,
+                memory_gib=memory,
+                cores=cores,
+            )
+        except SpecolaError as error:
+            self.troubles[cluster.name] = f"The launcher does not start a process of it: {error}."
+            raise
         return {"pid": started.pid}
 
     async def do_start_cluster(self, cluster: Cluster) -> AsyncIterator[dict[str, Any]]:
@@ -229,7 +267,7 @@ class LauncherBackend(DBBackendBase):  # type: ignore[misc]  # dask-gateway is n
                 "idle-timeout": self.settings.idle_timeout,
             },
         )
-        yield await self.launch(cluster.username, program)
+        yield await self.launch(cluster, program, SCHEDULER_MEMORY_GIB, 1)
 
     async def do_stop_cluster(self, cluster: Cluster) -> None:
         """End the scheduler and whatever of the cluster is left; keep in words why it ended."""
@@ -254,13 +292,13 @@ class LauncherBackend(DBBackendBase):  # type: ignore[misc]  # dask-gateway is n
             cores=section.worker_cores,
             memory=int(memory * GIB),
         )
-        yield await self.launch(cluster.username, program, memory_gib=memory, cores=section.worker_cores)
+        yield await self.launch(cluster, program, memory, section.worker_cores)
 
     async def do_stop_worker(self, worker: Worker) -> None:
         """End one worker; when it failed, say why in its cluster's reason."""
         key = commands.worker_key(worker.cluster.name, worker.name)
         if worker.target == JobStatus.FAILED and worker.cluster.target == JobStatus.RUNNING:
-            self.troubles[worker.cluster.name] = await self.why(key, "A worker ended and is replaced")
+            self.troubles[worker.cluster.name] = await self.why(key, "A worker ended")
         await self.launcher.end(key)
 
     async def why(self, key: str, what: str) -> str:

@@ -27,9 +27,10 @@ class Program:
 
 @dataclass(frozen=True)
 class Identity:
-    """What the processes of one cluster prove who they are with."""
+    """What the processes of one cluster prove who they are with, and the request that they exist for."""
 
     cluster: str
+    request: str
     certificate: str = field(repr=False)
     key: str = field(repr=False)
     token: str = field(repr=False)
@@ -45,12 +46,13 @@ def worker_key(cluster: str, worker: str) -> str:
     return f"cluster.{cluster}.worker.{worker}"
 
 
-def common_env(prefix: Path, role: str) -> dict[str, str]:
+def common_env(prefix: Path, role: str, request: str) -> dict[str, str]:
     """Nothing of the gateway's own environment; what names a person is the launcher's to add."""
     return {
         "PATH": f"{prefix}/bin:/usr/local/bin:/usr/bin:/bin",
         "LANG": "C.UTF-8",
         "SPECOLA_HTTP_SOCKET": f"{{files}}/{SOCKET}",
+        "SPECOLA_REQUEST_ID": request,
         "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True",
         "DASK_DISTRIBUTED__COMM__TLS__CA_FILE": f"{{files}}/{CERTIFICATE}",
         f"DASK_DISTRIBUTED__COMM__TLS__{role}__CERT": f"{{files}}/{CERTIFICATE}",
@@ -60,7 +62,7 @@ def common_env(prefix: Path, role: str) -> dict[str, str]:
 
 def scheduler(prefix: Path, identity: Identity, *, api_url: str, workers: int, options: dict[str, float]) -> Program:
     """The scheduler of a cluster; `options` are dask-gateway's own, by the names of its command line."""
-    env = common_env(prefix, "SCHEDULER") | {
+    env = common_env(prefix, "SCHEDULER", identity.request) | {
         "DASK_GATEWAY_API_URL": api_url,
         "DASK_GATEWAY_API_TOKEN": f"{{files}}/{TOKEN}",  # a value with a slash is read as a file
         "DASK_GATEWAY_CLUSTER_NAME": identity.cluster,
@@ -78,7 +80,8 @@ def worker(prefix: Path, identity: Identity, *, name: str, scheduler_address: st
     argv = [f"{prefix}/bin/dask", "worker", scheduler_address, "--host", LOOPBACK, "--name", name, "--no-nanny"]
     argv += ["--nthreads", str(cores), "--memory-limit", str(memory)]
     argv += ["--death-timeout", str(DEATH_TIMEOUT), "--preload", "specola_worker.preload"]
-    return Program(worker_key(identity.cluster, name), tuple(argv), common_env(prefix, "WORKER"), _files(identity))
+    env = common_env(prefix, "WORKER", identity.request)
+    return Program(worker_key(identity.cluster, name), tuple(argv), env, _files(identity))
 
 
 def _files(identity: Identity) -> dict[str, str]:

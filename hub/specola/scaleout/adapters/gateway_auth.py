@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import hmac
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
+from urllib.parse import quote, unquote
 
 import aiohttp
 from aiohttp import web
 from dask_gateway_server.auth import Authenticator
-from dask_gateway_server.models import User
+from dask_gateway_server.models import Cluster, User
 from traitlets import Float, Unicode
+
+from specola.core import log
 
 SERVICE_NAME = "dask-gateway"
 ACCESS = frozenset({"access:services", f"access:services!service={SERVICE_NAME}"})
@@ -43,6 +46,16 @@ def refused(why: str) -> web.HTTPUnauthorized:
     return web.HTTPUnauthorized(reason=why, headers={"WWW-Authenticate": "jupyterhub"})
 
 
+class Person(User):  # type: ignore[misc]  # dask-gateway is not typed
+    """Somebody for whom other people's clusters do not exist."""
+
+    def has_permissions(self, cluster: Cluster) -> bool:
+        """Called by each route that is about one cluster; 404 rather than upstream's 403."""
+        if not super().has_permissions(cluster):
+            raise web.HTTPNotFound(reason="There is no such cluster of yours")
+        return True
+
+
 class GatewayAuthenticator(Authenticator):  # type: ignore[misc]  # dask-gateway is not typed
     """Asks the hub whose token it is, and remembers the answer for seconds only.
 
@@ -66,6 +79,7 @@ class GatewayAuthenticator(Authenticator):  # type: ignore[misc]  # dask-gateway
 
     async def authenticate_and_handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Called for each request of a person."""
+        log.request_id.set(log.new_request_id(request.headers.get(log.REQUEST_ID_HEADER)))
         user = await self.authenticate(request)
         request["user"] = user
         meet = getattr(request.app["backend"], "meet", None)
@@ -109,12 +123,18 @@ class GatewayAuthenticator(Authenticator):  # type: ignore[misc]  # dask-gateway
             raise refused("This token does not belong to a person")
         if not ACCESS & set(data.get("scopes", ())):
             raise refused("This token may not use Dask clusters")
-        return User(data["name"], groups=data.get("groups", []))
+        return Person(data["name"], groups=data.get("groups", []))
+
+
+def in_headers(person: str, groups: Collection[str]) -> dict[str, str]:
+    """For whom the API service asks; quoted, since a header takes ASCII only."""
+    return {PERSON_HEADER: quote(person, safe=""), GROUPS_HEADER: ",".join(quote(group, safe="") for group in groups)}
 
 
 def on_behalf(request: web.Request) -> User:
     """The person for whom the API service asks; it says their groups, too."""
-    person = request.headers.get(PERSON_HEADER, "")
+    person = unquote(request.headers.get(PERSON_HEADER, ""))
     if not person:
         raise refused(f"{PERSON_HEADER} is missing")
-    return User(person, groups=[g for g in request.headers.get(GROUPS_HEADER, "").split(",") if g])
+    groups = request.headers.get(GROUPS_HEADER, "").split(",")
+    return Person(person, groups=[unquote(group) for group in groups if group])

@@ -4,9 +4,10 @@ from typing import Any
 
 from specola.core import log
 from specola.facility.runtime import load_runtime
+from specola.scaleout.adapters.gateway_log import adopt
 from specola.scaleout.adapters.gateway_settings import GatewayNeeds, gateway_settings
 
-log.setup("gateway")
+adopt()
 runtime = load_runtime()
 layout = runtime.layout
 database = layout.state / "gateway" / "gateway.sqlite"

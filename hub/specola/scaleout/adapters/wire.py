@@ -54,6 +54,14 @@ def pinned(address: str, scheme: str) -> str:
     return f"{scheme}://127.0.0.1:{port}"
 
 
+def read_range(message: dict[str, Any]) -> tuple[int, int | None]:
+    """Minimum and maximum of a request to adapt, which upstream passes on unchecked."""
+    least, most = message.get("minimum") or 0, message.get("maximum")
+    if not all(isinstance(number, int) and not isinstance(number, bool) for number in (least, most or 0)):
+        raise BadInput("Minimum and maximum must be numbers of workers")
+    return least, most
+
+
 def read_heartbeat(message: object) -> tuple[dict[str, Any], Report]:
     """A heartbeat with its addresses pinned, and our report in it (an empty one when it is malformed)."""
     try:
