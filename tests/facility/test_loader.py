@@ -6,9 +6,9 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-
 from specola.core.errors import FacilityError
 from specola.facility.loader import load, load_text
 from specola.facility.model import Facility
@@ -111,8 +111,7 @@ GROUP_KEYS = "allowed: roles, members, memory_gib, cores, scaleout"
 BAD = {
     "a typo": (
         "servers:\n  idel_limit: 3\n",
-        "f.yaml:2: servers.idel_limit: unknown key (did you mean `idle_limit`?); "
-        "allowed: idle_limit, idle_warning, longest_life, memory_gib, cores",
+        "f.yaml:2: servers.idel_limit: unknown key (did you mean `idle_limit`?); allowed: idle_limit, ",
     ),
     "a typo at the top": ("\nserver: {}\n", "f.yaml:2: server: unknown key (did you mean `servers`?); allowed: name, "),
     "a key of a group": (
@@ -138,8 +137,8 @@ BAD = {
     "too large for a number": ("homes:\n  quota_gib: 1e999\n", f"f.yaml:2: homes.quota_gib: {SIZE}"),
     "no size at all": ("homes:\n  quota_gib: 0\n", "f.yaml:2: homes.quota_gib: must be greater than 0"),
     "an unknown group": (
-        "groups: {cms: {}, ml-infn: {}}\nscaleout:\n  sites:\n    here:\n      groups:\n        - cms\n        - ml-infm\n",
-        "f.yaml:7: scaleout.sites.here.groups[1]: unknown group `ml-infm` (did you mean `ml-infn`?); allowed: cms, ml-infn",
+        "groups: {cms: {}, ml: {}}\nscaleout:\n  sites:\n    here:\n      groups:\n        - cms\n        - cmss\n",
+        "f.yaml:7: scaleout.sites.here.groups[1]: unknown group `cmss` (did you mean `cms`?); allowed: cms, ml",
     ),
     "a group beside the default ones": (
         "scaleout: {sites: {here: {groups: [cms]}}}\n",
@@ -147,7 +146,7 @@ BAD = {
     ),
     "an unknown role": (
         "groups:\n  cms:\n    roles: [usr]\n",
-        "f.yaml:3: groups.cms.roles[0]: unknown value `usr` (did you mean `user`?); allowed: user, instructor, accountant, admin",
+        "f.yaml:3: groups.cms.roles[0]: unknown value `usr` (did you mean `user`?); allowed: user, instructor, ",
     ),
     "an unknown level": (
         "notices:\n  - text: x\n    level: WARN\n",
@@ -364,11 +363,12 @@ DOCUMENTS = st.recursive(
 
 
 def never_breaks(text: str) -> None:
+    found = None
     try:
         assert isinstance(load_text(text, "f.yaml"), Facility)
     except FacilityError as error:
-        assert error.complaints
-        assert all(line.startswith("f.yaml:") and "\n" not in line for line in error.complaints)
+        found = error.complaints
+    assert found is None or (found and all(line.startswith("f.yaml:") and "\n" not in line for line in found))
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -388,6 +388,4 @@ def test_any_unicode_is_a_facility_or_is_refused(text: str) -> None:
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(WORDS, DOCUMENTS, max_size=5))
 def test_any_document_is_a_facility_or_is_refused(data: dict[str, object]) -> None:
-    import yaml
-
     never_breaks(yaml.safe_dump(data, allow_unicode=False))

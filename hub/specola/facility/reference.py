@@ -72,9 +72,8 @@ def _rows(schema: Schema, node: Schema, key: str) -> Iterator[Row]:
             yield from _rows(schema, child, here)
         else:
             required = name in node.get("required", ())
-            yield Row(
-                here, _type(schema, child), "required" if required else _default(child), child.get("description", "")
-            )
+            text = child.get("description", KIND if name == "kind" else "")
+            yield Row(here, _type(schema, child), "required" if required else _default(child), text)
 
 
 def _rows_of_union(schema: Schema, node: Schema, key: str) -> Iterator[Row]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import secrets
 import sys
 from collections.abc import Mapping
@@ -114,8 +113,6 @@ class _Veil:
                 return self._named(str(value))
             case None | bool() | int() | float():
                 return value
-            case BaseModel():
-                return self.over(dict(value))
             case Mapping():
                 return {str(self.over(key)): self.over(item) for key, item in value.items()}
             case list() | tuple() | set() | frozenset():
@@ -125,7 +122,9 @@ class _Veil:
         return f"<{value.__module__}.{value.__qualname__}>" if callable(value) else f"<{type(value).__qualname__}>"
 
     def _named(self, text: str) -> str:
-        return re.sub(r"[0-9a-f]{64}", lambda match: self._names.get(match[0], match[0]), text)
+        for stand_in, name in self._names.items():
+            text = text.replace(stand_in, name)
+        return text
 
 
 class _VeiledLayout(Layout):
