@@ -84,7 +84,9 @@ class ProblemHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
         self.problem_reason = error.reason
         self.surroundings.metrics.refused(error.reason)
         self.set_status(error.status)
-        if error.status == 503:
+        if isinstance(error, problems.MethodNotAllowed):
+            self.set_header("Allow", error.allowed)
+        if isinstance(error, Unavailable):
             self.set_header("Retry-After", "2")
         self.set_header("Content-Type", problems.CONTENT_TYPE)
         self.finish(document.model_dump_json())
@@ -139,8 +141,7 @@ class ApiHandler(ProblemHandler):
         """Everything that can be refused before the body is read."""
         route = self.routes.get(self.request.method or "")
         if route is None:
-            self.set_header("Allow", ", ".join(sorted(self.routes)))
-            raise problems.MethodNotAllowed("This cannot be done here", "The header Allow says what can be done.")
+            raise problems.MethodNotAllowed(", ".join(sorted(self.routes)))
         self.route = route
         self.route_name = route.name
         self.caller = await self.surroundings.doorkeeper.admit(self, route)

@@ -30,6 +30,10 @@ class MethodNotAllowed(PublicError):
     status = 405
     reason = "method_not_allowed"
 
+    def __init__(self, allowed: str) -> None:
+        super().__init__("This cannot be done here", "The header Allow says what can be done.")
+        self.allowed = allowed
+
 
 class TooLarge(PublicError):
     """The body is larger than anything the API takes."""

@@ -24,18 +24,18 @@ from specola.http.idempotency import Idempotency
 from specola.http.metrics import Metrics
 from specola.http.openapi import BASE
 from specola.http.route import PUBLIC, Caller, Request, Route, Text
-from specola.identity import routes as identity_routes
 from specola.identity.adapters.people import People
 from specola.identity.service import GroupRights, IdentityService, MyLimits
 from specola.scaleout.adapters.gateway import GatewayApi
 from specola.scaleout.service import ScaleoutService
-from specola.server.openapi import api_routes
+from specola.server.openapi import all_routes, api_routes
 from specola.server.page import ASSET, PAGE, Facts, page_handlers
-from specola.servers import routes as servers_routes
 from specola.servers.culling import Limits
 from specola.servers.service import ServersService
 
 SECRETS = ("cookie", "crypt", "proxy", "service", "router", "gateway", "gateway-proxy", "gateway-db", "issuer-client", "service-cookie")
+
+__all__ = ["Service", "all_routes", "build"]
 
 
 @dataclass
