@@ -43,7 +43,7 @@ class LabextensionHook(BuildHookInterface[Any]):
 
     PLUGIN_NAME = "custom"
 
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - hatchling's signature
         """Bundle, unless that was done and nothing has changed since."""
         if self.target_name == "wheel" and not is_fresh():
             bundle()

@@ -47,7 +47,7 @@ class Heartbeat:
         """Report once; a facility that does not answer is tried again a minute later."""
         try:
             async with self.facility.request("POST", "servers/activity", json=await self.observe()) as answer:
-                if answer.status >= 400:
+                if not answer.ok:
                     self.log.warning("The facility refused our activity report with status %d", answer.status)
         except (aiohttp.ClientError, TimeoutError) as error:
             self.log.warning("The facility did not take our activity report: %s", type(error).__name__)

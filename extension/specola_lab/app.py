@@ -12,7 +12,7 @@ from specola_lab.facility import Facility
 
 
 def hide_debugger(specs: Any) -> None:
-    """Say in every kernel spec what etc/ipython/ipython_kernel_config.py does, or the Lab asks for a debugger in vain."""
+    """Say in every kernel spec what etc/ipython/ipython_kernel_config.py does: the Lab would ask in vain."""
     every = specs.get_all_specs
 
     def without_debugger() -> dict[str, Any]:

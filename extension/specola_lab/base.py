@@ -41,7 +41,7 @@ class SpecolaHandler(APIHandler):
         self.set_status(status)
         self.finish(json.dumps(document), set_content_type="application/problem+json")
 
-    def write_error(self, status_code: int, **kwargs: Any) -> None:
+    def write_error(self, status_code: int, **_: Any) -> None:
         """Name the status and nothing of what was sent."""
         self.clear_header("Content-Length")
         self.set_header("X-Request-ID", self.request_id)

@@ -135,7 +135,7 @@ class DashboardHandler(WebSocketHandler, JupyterHandler):
             await self._clients.aclose()
             raise web.HTTPError(503, reason=NOT_HERE) from error
 
-    def select_subprotocol(self, subprotocols: list[str]) -> str | None:
+    def select_subprotocol(self, subprotocols: list[str]) -> str | None:  # noqa: ARG002 - chosen by the scheduler
         """What the scheduler chose: bokeh carries its session token as the second one asked for."""
         return self._upstream.protocol if self._upstream is not None else None
 
@@ -143,7 +143,7 @@ class DashboardHandler(WebSocketHandler, JupyterHandler):
         """Only pages of this server."""
         return bool(JupyterHandler.check_origin(self, origin))
 
-    async def open(self, cluster: str, path: str) -> None:
+    async def open(self, *_: str) -> None:
         """Both ends stand: pump what the scheduler sends."""
         self._reader = asyncio.create_task(self._pump())
 

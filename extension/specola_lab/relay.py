@@ -24,6 +24,7 @@ PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._~-]*(?:/[A-Za-z0-9_][A-Za-z0-9._~-]*
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 SENT = ("Accept", "Content-Type", "Idempotency-Key", "Last-Event-ID")
 RETURNED = ("Content-Type", "Content-Encoding", "Cache-Control", "Retry-After", "Location")
+REDIRECTS = range(300, 400)
 NOT_ANSWERING = "The facility service does not answer"
 
 
@@ -64,7 +65,7 @@ class RelayHandler(SpecolaHandler):
             str(self.request.method), target, headers=headers, body=body, endless=endless
         ) as answer:
             self._upstream = answer
-            if 300 <= answer.status < 400:
+            if answer.status in REDIRECTS:
                 self.problem(502, NOT_ANSWERING + " as expected", "It sent us elsewhere.", "unavailable")
                 return
             self.set_status(answer.status)
@@ -75,7 +76,7 @@ class RelayHandler(SpecolaHandler):
                 await self._stream(answer)
             else:
                 kind = answer.headers.get("Content-Type", "application/json")
-                self.finish(await answer.read(), set_content_type=kind)
+                self.finish(await answer.read() or None, set_content_type=kind)
 
     async def _stream(self, answer: aiohttp.ClientResponse) -> None:
         self.set_header("X-Accel-Buffering", "no")

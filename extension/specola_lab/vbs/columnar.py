@@ -14,7 +14,15 @@ from specola_lab.vbs.selection import TREE, Result
 COLLECTIONS = {
     "Muon": ("pt", "eta", "phi", "charge", "tightId", "looseId", "pfRelIso04_all"),
     "Electron": ("pt", "eta", "phi", "charge", "cutBased"),
-    "Tau": ("pt", "eta", "phi", "charge", "dz", "decayMode", *(f"idDeepTau2017v2p1{against}" for against in ("VSjet", "VSe", "VSmu"))),
+    "Tau": (
+        "pt",
+        "eta",
+        "phi",
+        "charge",
+        "dz",
+        "decayMode",
+        *(f"idDeepTau2017v2p1{against}" for against in ("VSjet", "VSe", "VSmu")),
+    ),
     "Jet": ("pt", "eta", "phi", "mass", "btagDeepFlavB", "jetId", "puId"),
 }
 SCALARS = ("HLT_IsoMu24", "HLT_Ele32_WPTight_Gsf", "genWeight", "puWeight", "MET_pt", "MET_phi")
@@ -38,7 +46,7 @@ def distance(ones: ak.Array, others: ak.Array) -> ak.Array:
 
 
 def leptons(events: ak.Array) -> tuple[ak.Array, ak.Array]:
-    """Tight leptons, each with ``fired`` telling whether its trigger did, and the number of loose leptons that are not tight."""
+    """Tight leptons, ``fired`` tells whether the trigger of each did, and the number of other loose leptons."""
     muons, electrons = collection(events, "Muon"), collection(events, "Electron")
     muon_tight = (muons.pt > 30) & (abs(muons.eta) < 2.4) & muons.tightId & (muons.pfRelIso04_all < 0.15)
     muon_loose = (muons.pt > 10) & (abs(muons.eta) < 2.4) & muons.looseId & (muons.pfRelIso04_all < 0.4)
@@ -56,7 +64,11 @@ def good_taus(events: ak.Array, lepton: ak.Array) -> ak.Array:
     """Good taus away from the lepton."""
     taus = collection(events, "Tau")
     mode = (taus.decayMode == 0) | (taus.decayMode == 1) | (taus.decayMode == 10) | (taus.decayMode == 11)
-    identified = (taus.idDeepTau2017v2p1VSjet & 32 > 0) & (taus.idDeepTau2017v2p1VSe & 4 > 0) & (taus.idDeepTau2017v2p1VSmu & 8 > 0)
+    identified = (
+        (taus.idDeepTau2017v2p1VSjet & 32 > 0)
+        & (taus.idDeepTau2017v2p1VSe & 4 > 0)
+        & (taus.idDeepTau2017v2p1VSmu & 8 > 0)
+    )
     kinematics = (taus.pt > 30) & (abs(taus.eta) < 2.3) & (abs(taus.dz) < 0.2)
     return taus[kinematics & mode & identified & (distance(taus, lepton) > 0.5)]
 
@@ -65,13 +77,22 @@ def good_jets(events: ak.Array, lepton: ak.Array, tau: ak.Array) -> ak.Array:
     """Good jets away from lepton and tau, largest pt first."""
     jets = collection(events, "Jet")
     identified = (jets.jetId & 2 > 0) & ((jets.pt >= 50) | (jets.puId & 4 > 0))
-    jets = jets[(jets.pt > 30) & (abs(jets.eta) < 4.7) & identified & (distance(jets, lepton) > 0.4) & (distance(jets, tau) > 0.4)]
+    jets = jets[
+        (jets.pt > 30)
+        & (abs(jets.eta) < 4.7)
+        & identified
+        & (distance(jets, lepton) > 0.4)
+        & (distance(jets, tau) > 0.4)
+    ]
     return jets[ak.argsort(-jets.pt, axis=1, stable=True)]
 
 
 def dijet_mass(one: ak.Array, two: ak.Array) -> ak.Array:
     """Invariant mass of pairs of jets, from the masses and the scalar products."""
-    energy_one, energy_two = np.hypot(one.pt * np.cosh(one.eta), one.mass), np.hypot(two.pt * np.cosh(two.eta), two.mass)
+    energy_one, energy_two = (
+        np.hypot(one.pt * np.cosh(one.eta), one.mass),
+        np.hypot(two.pt * np.cosh(two.eta), two.mass),
+    )
     product = one.pt * two.pt * (np.cos(one.phi - two.phi) + np.sinh(one.eta) * np.sinh(two.eta))
     return np.sqrt(np.maximum(0, one.mass**2 + two.mass**2 + 2 * (energy_one * energy_two - product)))
 

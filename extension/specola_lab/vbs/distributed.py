@@ -1,7 +1,7 @@
-"""The selection on Dask workers: (file, entry range) chunks through ``client.map``, results added pairwise on the workers.
+"""The selection on Dask workers: (file, entry range) chunks through ``client.map``, added up on the workers.
 
-Within a chunk the branches are read *when they are needed and for the events that are left*: the trigger decides on three branches, and
-the jets of an event without a lepton are never unpacked. Only histograms and counters travel back.
+Within a chunk the branches are read *when they are needed and for the events that are left*: the trigger decides on two
+branches, and the jets of an event without a lepton are never looked at. Only histograms and counters travel back.
 """
 
 from __future__ import annotations
@@ -103,7 +103,9 @@ def lepton_masks(read: Reader) -> tuple[ak.Array, ak.Array, ak.Array, ak.Array]:
         ak.ones_like(muons.pt, dtype=bool) & read("HLT_IsoMu24"),
         ak.ones_like(electrons.pt, dtype=bool) & read("HLT_Ele32_WPTight_Gsf"),
     ]
-    both = ak.concatenate([muons[["pt", "eta", "phi", "mass", "charge"]], electrons[["pt", "eta", "phi", "mass", "charge"]]], axis=1)
+    both = ak.concatenate(
+        [muons[["pt", "eta", "phi", "mass", "charge"]], electrons[["pt", "eta", "phi", "mass", "charge"]]], axis=1
+    )
     return (
         ak.with_name(both, "Momentum4D"),
         ak.concatenate(tight, axis=1),
@@ -127,7 +129,15 @@ def select_lepton(read: Reader, tally: Tally) -> ak.Array:
 def select_tau(read: Reader, tally: Tally, lepton: ak.Array) -> tuple[ak.Array, ak.Array]:
     """Tau and lepton of the events that pass the steps up to ``charge``."""
     prefix = "idDeepTau2017v2p1VS"
-    taus = read.particles("Tau", charge="charge", dz="dz", mode="decayMode", not_jet=prefix + "jet", not_e=prefix + "e", not_mu=prefix + "mu")
+    taus = read.particles(
+        "Tau",
+        charge="charge",
+        dz="dz",
+        mode="decayMode",
+        not_jet=prefix + "jet",
+        not_e=prefix + "e",
+        not_mu=prefix + "mu",
+    )
     taus = taus[(taus.pt > 30) & (abs(taus.eta) < 2.3) & (abs(taus.dz) < 0.2)]
     taus = taus[(taus.not_jet & 0b100000 != 0) & (taus.not_e & 0b100 != 0) & (taus.not_mu & 0b1000 != 0)]
     taus = taus[((taus.mode >= 0) & (taus.mode <= 1)) | ((taus.mode >= 10) & (taus.mode <= 11))]
@@ -180,7 +190,9 @@ def _finish(tally: Tally, jets: ak.Array, pair: ak.Array, missing: ak.Array) -> 
     first, second, lepton, tau = jets[:, 0], jets[:, 1], pair.lepton, pair.tau
     total = lepton.to_Vector2D() + tau.to_Vector2D() + missing
     transverse = np.sqrt(np.maximum(0, (lepton.pt + tau.pt + missing.pt) ** 2 - total.pt**2))
-    left = ak.zip({"met": missing.pt, "mjj": (first + second).mass, "deta": abs(first.deltaeta(second)), "mo1": transverse})
+    left = ak.zip(
+        {"met": missing.pt, "mjj": (first + second).mass, "deta": abs(first.deltaeta(second)), "mo1": transverse}
+    )
     for step, threshold in (("met", 50), ("mjj", 500), ("deta", 2.5)):
         passed = left[step] > threshold
         tally(step, passed)
@@ -199,7 +211,9 @@ def submit(client: Client, paths: Iterable[Path | str], size: int = 20_000, fan_
     """Start the analysis of files on the workers of ``client``; the future holds their one result."""
     partial = client.map(analyze, chunks(paths, size), pure=False)
     while len(partial) > 1:
-        partial = client.map(add, [partial[start : start + fan_in] for start in range(0, len(partial), fan_in)], pure=False)
+        partial = client.map(
+            add, [partial[start : start + fan_in] for start in range(0, len(partial), fan_in)], pure=False
+        )
     return partial[0] if partial else client.submit(Result, pure=False)
 
 

@@ -1,8 +1,9 @@
 """NanoAOD-like events with the multiplicities of the real thing and a seed; toy physics, nothing was simulated.
 
-`events` makes the arrays and `write` puts them into a ROOT file with the trees ``Events`` and ``Runs``. W and Z decay isotropically in
-their rest frame with their width, so that transverse masses have their edges; jets, fakes, identification and pile-up are drawn from
-simple distributions. Each collection is built of *slots* (one candidate per event, kept or not) and comes sorted by pt.
+`events` makes the arrays and `write` puts them into a ROOT file with the trees ``Events`` and ``Runs``. W and Z decay
+isotropically in their rest frame with their width, so that transverse masses have their edges; jets, fakes,
+identification and pile-up are drawn from simple distributions. Each collection is built of *slots* (one candidate per
+event, kept or not) and comes sorted by pt.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ class Process:
 
 PROCESSES = {
     "ssww": Process(r"$W^\pm W^\pm jj$ (EW)", 3.2, real_tau=1.0, same_charge=0.995, forward=True, jet_scale=55.0),
-    "ttbar": Process(r"$t\bar{t}$", 120.0, real_tau=0.3, same_charge=0.03, fake_tau=0.4, b_jets=0.6, jet_scale=70.0, soft_leptons=0.3),
+    "ttbar": Process(
+        r"$t\bar{t}$", 120.0, real_tau=0.3, same_charge=0.03, fake_tau=0.4, b_jets=0.6, jet_scale=70.0, soft_leptons=0.3
+    ),
     "wjets": Process("W+jets", 60.0, fake_tau=0.6, jet_scale=75.0),
     "dytautau": Process(r"Z$\to\tau\tau$", 30.0, 91.2, 2.5, real_tau=1.0, same_charge=0.03, jet_scale=75.0),
 }
@@ -65,7 +68,9 @@ class Momenta:
         """The same particle as another algorithm reconstructs it."""
         size = len(self.pt)
         smear = rng.normal(1.0, 0.08, size)
-        return Momenta(self.pt * smear * scale, self.eta + rng.normal(0, 0.02, size), wrap(self.phi + rng.normal(0, 0.02, size)))
+        return Momenta(
+            self.pt * smear * scale, self.eta + rng.normal(0, 0.02, size), wrap(self.phi + rng.normal(0, 0.02, size))
+        )
 
 
 class Slots:
@@ -88,7 +93,10 @@ class Slots:
         keep = np.stack(self._keep, axis=1)
         order = np.argsort(np.where(keep, -np.stack(self._columns["pt"], axis=1), np.inf), axis=1, kind="stable")
         keep = np.take_along_axis(keep, order, axis=1)
-        flat = {name: np.take_along_axis(np.stack(slots, axis=1), order, axis=1)[keep] for name, slots in self._columns.items()}
+        flat = {
+            name: np.take_along_axis(np.stack(slots, axis=1), order, axis=1)[keep]
+            for name, slots in self._columns.items()
+        }
         return ak.unflatten(ak.zip(flat), keep.sum(axis=1))
 
 
@@ -104,7 +112,12 @@ def two_body(rng: np.random.Generator, process: Process, size: int, pt_scale: fl
     azimuth, rapidity = rng.uniform(-np.pi, np.pi, size), rng.normal(0, 1.0, size)
     boosted_mass = np.hypot(mass, transverse)
     parent = np.array(
-        [transverse * np.cos(azimuth), transverse * np.sin(azimuth), boosted_mass * np.sinh(rapidity), boosted_mass * np.cosh(rapidity)]
+        [
+            transverse * np.cos(azimuth),
+            transverse * np.sin(azimuth),
+            boosted_mass * np.sinh(rapidity),
+            boosted_mass * np.cosh(rapidity),
+        ]
     )
     cosine, turn = rng.uniform(-1, 1, size), rng.uniform(-np.pi, np.pi, size)
     sine = np.sqrt(1 - cosine**2)
@@ -143,7 +156,9 @@ def bits(rng: np.random.Generator, size: int, passed: float, points: int) -> npt
     return ((1 << level) - 1).astype(np.uint8)
 
 
-def _leptons(rng: np.random.Generator, process: Process, lepton: Momenta, charge: npt.NDArray[np.int32], is_muon: Bools) -> dict[str, ak.Array]:
+def _leptons(
+    rng: np.random.Generator, process: Process, lepton: Momenta, charge: npt.NDArray[np.int32], is_muon: Bools
+) -> dict[str, ak.Array]:
     size = len(charge)
     muons, electrons = Slots(3.0), Slots(5.0)
     good, real = rng.random(size) < 0.94, np.ones(size, bool)
@@ -184,7 +199,15 @@ def _charges(rng: np.random.Generator, size: int) -> npt.NDArray[np.int32]:
     return rng.choice(np.array([-1, 1], np.int32), size)
 
 
-def _add_tau(rng: np.random.Generator, taus: Slots, keep: Bools, tau: Momenta, charge: npt.NDArray[np.int32], passed: tuple[float, float, float]) -> None:
+def _add_tau(
+    rng: np.random.Generator,
+    taus: Slots,
+    keep: Bools,
+    tau: Momenta,
+    charge: npt.NDArray[np.int32],
+    *,
+    passed: tuple[float, float, float],
+) -> None:
     size = len(charge)
     modes = rng.choice(np.array([0, 1, 2, 10, 11], np.int32), size, p=[0.2, 0.5, 0.05, 0.18, 0.07])
     taus.add(
@@ -200,7 +223,9 @@ def _add_tau(rng: np.random.Generator, taus: Slots, keep: Bools, tau: Momenta, c
     )
 
 
-def _add_jet(rng: np.random.Generator, jets: Slots, keep: Bools, jet: Momenta, b_jet: Bools, real: float = 0.97) -> None:
+def _add_jet(
+    rng: np.random.Generator, jets: Slots, keep: Bools, jet: Momenta, b_jet: Bools, *, real: float = 0.97
+) -> None:
     size = len(b_jet)
     jets.add(
         keep,
@@ -232,7 +257,7 @@ def events(process: str, number: int, seed: int) -> dict[str, ak.Array]:
     return {
         **_identity(rng, number),
         **_leptons(rng, kind, lepton, charge, is_muon),
-        **_taus_and_jets(rng, kind, lepton, tau, charge, has_tau),
+        **_taus_and_jets(rng, kind, lepton, tau, charge, has_tau=has_tau),
         **_event(rng, lepton, missing, is_muon),
     }
 
@@ -253,15 +278,30 @@ def _identity(rng: np.random.Generator, number: int) -> dict[str, ak.Array]:
     }
 
 
-def _taus_and_jets(rng: np.random.Generator, kind: Process, lepton: Momenta, tau: Momenta, charge: npt.NDArray[np.int32], has_tau: Bools) -> dict[str, ak.Array]:
+def _taus_and_jets(
+    rng: np.random.Generator,
+    kind: Process,
+    lepton: Momenta,
+    tau: Momenta,
+    charge: npt.NDArray[np.int32],
+    *,
+    has_tau: Bools,
+) -> dict[str, ak.Array]:
     size, everywhere, nothing = len(charge), np.ones(len(charge), bool), np.zeros(len(charge), bool)
     taus, jets = Slots(18.0), Slots(15.0)
     same = rng.random(size) < kind.same_charge
-    _add_tau(rng, taus, has_tau, tau, np.where(same, charge, -charge).astype(np.int32), (0.965, 0.99, 0.995))
-    _add_tau(rng, taus, rng.random(size) < 0.5, lepton.near(rng), charge, (0.93, 0.4, 0.5))
+    _add_tau(rng, taus, has_tau, tau, np.where(same, charge, -charge).astype(np.int32), passed=(0.965, 0.99, 0.995))
+    _add_tau(rng, taus, rng.random(size) < 0.5, lepton.near(rng), charge, passed=(0.93, 0.4, 0.5))
     for jet in hard_jets(rng, kind, size):
         _add_jet(rng, jets, everywhere, jet, rng.random(size) < kind.b_jets)
-        _add_tau(rng, taus, rng.random(size) < kind.fake_tau, jet.near(rng, 0.8), _charges(rng, size), (0.78, 0.95, 0.98))
+        _add_tau(
+            rng,
+            taus,
+            rng.random(size) < kind.fake_tau,
+            jet.near(rng, 0.8),
+            _charges(rng, size),
+            passed=(0.78, 0.95, 0.98),
+        )
     for rate in (0.75, 0.5, 0.3, 0.2, 0.1):
         _add_jet(rng, jets, rng.random(size) < rate, soft(rng, size, 26, 2.0), rng.random(size) < 0.02)
     for rate in (0.6, 0.4, 0.2):
@@ -301,11 +341,11 @@ def write(path: Path, process: str, number: int, seed: int) -> Path:
             "genEventCount": np.array([number], np.int64),
             "genEventSumw": np.array([weights.sum()]),
         }
-        file.mktree("Runs", {name: values.dtype for name, values in runs.items()})
+        file.mktree("Runs", {name: _type(values) for name, values in runs.items()})
         file["Runs"].extend(runs)
     scratch.replace(path)
     return path
 
 
 def _type(values: ak.Array) -> Any:
-    return values.type.content if isinstance(values, ak.Array) else values.dtype
+    return values.type.content if isinstance(values, ak.Array) else np.asarray(values).dtype

@@ -1,6 +1,7 @@
 """The selection event by event with an object per particle, the way analyses on nanoAOD-tools are written.
 
-nanoAOD-tools reads through PyROOT; here uproot reads the branches and hands over plain Python numbers a few thousand events at a time.
+nanoAOD-tools reads through PyROOT; here uproot reads the branches and hands over plain Python numbers a few thousand
+events at a time.
 """
 
 from __future__ import annotations
@@ -15,7 +16,18 @@ import uproot
 from specola_lab.vbs.selection import TREE, Result
 
 BRANCHES = (
-    *("HLT_IsoMu24", "HLT_Ele32_WPTight_Gsf", "genWeight", "puWeight", "MET_pt", "MET_phi", "nMuon", "nElectron", "nTau", "nJet"),
+    *(
+        "HLT_IsoMu24",
+        "HLT_Ele32_WPTight_Gsf",
+        "genWeight",
+        "puWeight",
+        "MET_pt",
+        "MET_phi",
+        "nMuon",
+        "nElectron",
+        "nTau",
+        "nJet",
+    ),
     *(f"Muon_{name}" for name in ("pt", "eta", "phi", "charge", "tightId", "looseId", "pfRelIso04_all")),
     *(f"Electron_{name}" for name in ("pt", "eta", "phi", "charge", "cutBased")),
     *(f"Tau_{name}" for name in ("pt", "eta", "phi", "charge", "dz", "decayMode")),
@@ -116,7 +128,9 @@ def select_lepton(event: Event) -> tuple[Particle | None, bool]:
     if len(tight) != 1 or not tight[0][1]:
         return None, False
     lepton = tight[0][0]
-    loose = [muon for muon in muons if loose_muon(muon)] + [electron for electron in electrons if loose_electron(electron)]
+    loose = [muon for muon in muons if loose_muon(muon)] + [
+        electron for electron in electrons if loose_electron(electron)
+    ]
     return lepton, all(other is lepton for other in loose)
 
 
@@ -146,7 +160,11 @@ def analyze(event: Event) -> Iterator[str | tuple[float, float]]:
 
 def analyze_jets(event: Event, lepton: Particle, tau: Particle) -> Iterator[str | tuple[float, float]]:
     """The second half of `analyze`, for events with a lepton and a tau of the same charge."""
-    jets = [jet for jet in event.collection("Jet") if good_jet(jet) and jet.distance(lepton) > 0.4 and jet.distance(tau) > 0.4]
+    jets = [
+        jet
+        for jet in event.collection("Jet")
+        if good_jet(jet) and jet.distance(lepton) > 0.4 and jet.distance(tau) > 0.4
+    ]
     if len(jets) < 2:
         return
     yield "jets"

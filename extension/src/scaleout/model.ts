@@ -38,8 +38,14 @@ export class WorkersFeed {
     });
   }
 
+  /** Ask no more: the cluster is being stopped, and every further question would be a 404 in the console. */
+  end(): void {
+    this._ended = true;
+    this._restart();
+  }
+
   private _restart(): void {
-    const period = Math.min(...this._watchers.values());
+    const period = this._ended ? Infinity : Math.min(...this._watchers.values());
     if (period === this._period) {
       return;
     }
@@ -65,6 +71,7 @@ export class WorkersFeed {
   }
 
   private readonly _watchers = new Map<object, number>();
+  private _ended = false;
   private _period = Infinity;
   private _timer: ReturnType<typeof setInterval> | undefined;
 }
@@ -129,6 +136,7 @@ export class ScaleoutModel {
   }
 
   async stop(cluster: string): Promise<void> {
+    this._feeds.get(cluster)?.end();
     await this._client.send('DELETE', `scaleout/clusters/${cluster}`);
     await this._reread();
   }
