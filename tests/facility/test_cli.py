@@ -41,6 +41,10 @@ def test_every_command_of_the_table_is_there(name: str) -> None:
     assert f"specola {name}" in shown.output
 
 
+def test_completion_knows_the_commands() -> None:
+    assert cli.main.list_commands(click.Context(cli.main)) == list(cli.COMMANDS)
+
+
 def test_the_version_is_that_of_the_package() -> None:
     assert run("--version").output == f"specola, version {__version__}\n"
 
@@ -183,8 +187,3 @@ def test_no_color_is_respected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "\x1b[" in run(*arguments, color=True).output
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b[" not in run(*arguments, color=True).output
-
-
-def test_the_state_directory_has_a_default() -> None:
-    """Without --state: the place that `specola up` uses, which may not exist."""
-    assert run("render", "schema").exit_code == 0

@@ -9,7 +9,9 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from specola.core.errors import FacilityError
+from specola.core.errors import FacilityError, StateError
+from specola.core.section import SecretRef
+from specola.facility import shape
 from specola.facility.loader import load, load_text
 from specola.facility.model import Facility
 from specola.identity.model import EmbeddedIdentity, IamIdentity, Role
@@ -334,6 +336,25 @@ def test_words_of_older_yaml_stay_text() -> None:
         "a": "no", "b": "on", "c": "1:30", "d": "2026-01-01", "e": 10, "f": "1_000", "g": "0x10", "h": None, "i": True,
         "j": -15.0, "k": "x",
     }  # fmt: skip
+
+
+def test_a_union_without_kinds_has_no_members() -> None:
+    assert shape.members(shape.bare(int | str)) == {}
+
+
+def test_a_secret_is_read_where_the_reference_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "secret").write_text("hunter2\n")
+    monkeypatch.setenv("IAM_SECRET", "hunter3")
+    assert SecretRef(file=tmp_path / "secret").read().get_secret_value() == "hunter2"
+    assert SecretRef(env="IAM_SECRET").read().get_secret_value() == "hunter3"
+
+
+def test_a_secret_that_is_nowhere_is_named_by_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("IAM_SECRET", raising=False)
+    with pytest.raises(StateError, match="environment variable IAM_SECRET holds no secret"):
+        SecretRef(env="IAM_SECRET").read()
+    with pytest.raises(StateError, match="cannot read the secret file /nonexistent: No such file"):
+        SecretRef(file=Path("/nonexistent")).read()
 
 
 def test_a_file_that_is_not_there_says_so(tmp_path: Path) -> None:
