@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """Fetch the two small CMS NanoAOD files of the tutorials: ``samples.py DEST [--cache DIR]``.
 
-They are test data of coffea and lie only in its source distribution, so they are obtained from there and never committed.
-The user's pip does the download, hence its index, proxy and certificates apply; the archive and each file are pinned by SHA-256.
+They are test data of coffea and lie only in its source distribution, so they are obtained from there and never
+committed. The user's pip does the download, hence its index, proxy and certificates apply; the archive and each file
+are pinned by SHA-256.
 
-pip insists on asking a source archive for its metadata, which would install a build system and run it (half a minute). A build
-backend of four lines answers instead: nothing of the archive is executed and the download is all that is left (two seconds).
+pip insists on asking a source archive for its metadata, which would install a build system and run it (half a minute).
+A build backend of four lines answers instead: nothing of the archive is executed and the download is all that is left
+(two seconds).
 """
 
 from __future__ import annotations
@@ -26,13 +28,13 @@ FILES = {
     "nano_dimuon.root": "eac7c0a973e054e890766ec4c61ca784d3d49e4f82ec0c8b9dfbe55c233297a9",
     "nano_dy.root": "159b17b34b4d13ea4960d36fb9b01f2a505cc1a5a8de0fb3cfa185154543c81c",
 }
-BACKEND = f'''
+BACKEND = f"""
 from pathlib import Path
 def prepare_metadata_for_build_wheel(directory, config_settings=None):
     info = Path(directory, "coffea-{VERSION}.dist-info"); info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\\nName: coffea\\nVersion: {VERSION}\\n")
     return info.name
-'''
+"""
 
 
 class SamplesError(Exception):
@@ -52,8 +54,16 @@ def complete(directory: Path) -> bool:
 
 def with_pip() -> str:
     """A Python that has pip: environments made by uv have none, the one that they were made from usually does."""
-    for python in (sys.executable, getattr(sys, "_base_executable", ""), shutil.which("python3"), shutil.which("python")):
-        if python and not subprocess.run([python, "-m", "pip", "--version"], capture_output=True, check=False).returncode:
+    for python in (
+        sys.executable,
+        getattr(sys, "_base_executable", ""),
+        shutil.which("python3"),
+        shutil.which("python"),
+    ):
+        if (
+            python
+            and not subprocess.run([python, "-m", "pip", "--version"], capture_output=True, check=False).returncode
+        ):
             return python
     message = f"No pip for {sys.executable}, nor for the python3 of this machine: install pip (Debian: python3-pip)."
     raise SamplesError(message)
@@ -68,7 +78,16 @@ def download(directory: Path) -> Path:
     wanted = directory / "wanted.txt"
     wanted.write_text(f"coffea=={VERSION} --hash=sha256:{ARCHIVE_SHA256}\n")
     command = [with_pip(), "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-cache-dir"]
-    command += ["--no-deps", "--no-binary", ":all:", "--no-build-isolation", "--dest", str(directory), "-r", str(wanted)]
+    command += [
+        "--no-deps",
+        "--no-binary",
+        ":all:",
+        "--no-build-isolation",
+        "--dest",
+        str(directory),
+        "-r",
+        str(wanted),
+    ]
     done = subprocess.run(
         command,
         env={**os.environ, "PYTHONPATH": str(backend.parent)},

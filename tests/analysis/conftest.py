@@ -1,4 +1,4 @@
-"""The CMS files, from where ``scripts/test`` puts them or else from the package index, and a Dask cluster in this process."""
+"""The CMS files, from where ``scripts/test`` puts them or else from the package index, and a Dask cluster."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ TOP = Path(__file__).parents[2]
 def samples() -> ModuleType:
     """``scripts/samples.py`` as a module."""
     spec = importlib.util.spec_from_file_location("samples", TOP / "scripts" / "samples.py")
-    assert spec and spec.loader
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -38,5 +39,8 @@ def cms_files(samples: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="module")
 def dask() -> Iterator[Client]:
     """A client of two Dask workers in this process."""
-    with LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster, Client(cluster) as client:
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
         yield client

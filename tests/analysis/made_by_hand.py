@@ -9,12 +9,20 @@ from typing import Any
 import awkward as ak
 import numpy as np
 import uproot
-
 from specola_lab.vbs import generator
 
 Event = dict[str, Any]
 
-MUON = {"pt": 45.0, "eta": 0.5, "phi": 0.1, "mass": 0.1, "charge": 1, "tightId": True, "looseId": True, "pfRelIso04_all": 0.05}
+MUON = {
+    "pt": 45.0,
+    "eta": 0.5,
+    "phi": 0.1,
+    "mass": 0.1,
+    "charge": 1,
+    "tightId": True,
+    "looseId": True,
+    "pfRelIso04_all": 0.05,
+}
 ELECTRON = {"pt": 45.0, "eta": -0.5, "phi": 1.1, "mass": 0.0, "charge": 1, "cutBased": 4}
 DEEPTAU = {"idDeepTau2017v2p1VSjet": 63, "idDeepTau2017v2p1VSe": 7, "idDeepTau2017v2p1VSmu": 15}
 TAU = {"pt": 50.0, "eta": -0.7, "phi": 2.0, "mass": 1.0, "charge": 1, "decayMode": 1, "dz": 0.01, **DEEPTAU}
@@ -49,14 +57,23 @@ def with_more(**particles: dict[str, Any]) -> Event:
     return event
 
 
-electron_event = {**deepcopy(GOOD), "Muon": [], "Electron": [ELECTRON], "HLT_IsoMu24": False, "HLT_Ele32_WPTight_Gsf": True}
+electron_event = {
+    **deepcopy(GOOD),
+    "Muon": [],
+    "Electron": [ELECTRON],
+    "HLT_IsoMu24": False,
+    "HLT_Ele32_WPTight_Gsf": True,
+}
 
 CASES: dict[str, tuple[str, Event]] = {
     "passes everything": ("deta", GOOD),
     "an electron instead of the muon": ("deta", electron_event),
     "no trigger": ("all", {**GOOD, "HLT_IsoMu24": False}),
     "only the trigger of the other lepton": ("trigger", {**GOOD, "HLT_IsoMu24": False, "HLT_Ele32_WPTight_Gsf": True}),
-    "an electron with the muon's trigger": ("trigger", {**electron_event, "HLT_IsoMu24": True, "HLT_Ele32_WPTight_Gsf": False}),
+    "an electron with the muon's trigger": (
+        "trigger",
+        {**electron_event, "HLT_IsoMu24": True, "HLT_Ele32_WPTight_Gsf": False},
+    ),
     "no lepton": ("trigger", {**GOOD, "Muon": []}),
     "soft muon": ("trigger", altered("Muon", pt=30.0)),
     "forward muon": ("trigger", altered("Muon", eta=-2.41)),
@@ -99,7 +116,10 @@ CASES: dict[str, tuple[str, Event]] = {
     "b jet out of reach of the tracker": ("deta", altered("Jet", 0, btagDeepFlavB=0.9)),
     "little missing momentum": ("bveto", {**GOOD, "MET_pt": 50.0}),
     "light pair of jets": ("met", altered("Jet", 1, eta=2.0)),
-    "heavy pair of jets, close in eta": ("mjj", {**GOOD, "Jet": [{**FORWARD, "pt": 900.0}, {**BACKWARD, "pt": 900.0, "eta": 0.6}]}),
+    "heavy pair of jets, close in eta": (
+        "mjj",
+        {**GOOD, "Jet": [{**FORWARD, "pt": 900.0}, {**BACKWARD, "pt": 900.0, "eta": 0.6}]},
+    ),
     "a harder central jet becomes a tag jet": ("met", with_more(Jet={**FORWARD, "pt": 85.0, "eta": 2.0, "phi": -2.9})),
 }
 
@@ -114,11 +134,15 @@ def write(path: Path, events: list[Event]) -> Path:
             continue
         per_event = [event[name] for event in events]
         flat = {
-            field: np.array([particle[field] for event in per_event for particle in event], ak.flatten(example[field]).layout.dtype)
+            field: np.array(
+                [particle[field] for event in per_event for particle in event], ak.flatten(example[field]).layout.dtype
+            )
             for field in example.fields
         }
         columns[name] = ak.unflatten(ak.zip(flat), [len(event) for event in per_event])
     with uproot.recreate(path) as file:
-        file.mktree("Events", {name: getattr(values, "dtype", None) or values.type.content for name, values in columns.items()})
+        file.mktree(
+            "Events", {name: getattr(values, "dtype", None) or values.type.content for name, values in columns.items()}
+        )
         file["Events"].extend(columns)
     return path

@@ -43,7 +43,9 @@ def executed(name: str, home: Path, **replaced: str) -> nbformat.NotebookNode:
 
 def printed(notebook: nbformat.NotebookNode) -> str:
     """Everything that the cells wrote to standard output."""
-    return "".join(out.text for cell in notebook.cells for out in cell.get("outputs", ()) if out.get("name") == "stdout")
+    return "".join(
+        out.text for cell in notebook.cells for out in cell.get("outputs", ()) if out.get("name") == "stdout"
+    )
 
 
 def pictures(notebook: nbformat.NotebookNode) -> int:

@@ -9,7 +9,6 @@ from types import ModuleType
 
 import pytest
 import uproot
-
 from specola_lab.vbs.selection import TREE
 
 
@@ -32,7 +31,11 @@ def test_the_files_are_nanoaod_of_forty_events(cms_files: Path) -> None:
 
 
 def test_a_second_time_takes_them_from_the_cache(
-    samples: ModuleType, cms_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    samples: ModuleType,
+    cms_files: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """With a full cache nothing is downloaded, and a folder that is complete is left alone."""
     monkeypatch.setattr(samples, "download", lambda _: pytest.fail("downloaded"))
@@ -60,7 +63,9 @@ def test_a_tampered_archive_is_refused(samples: ModuleType, tmp_path: Path) -> N
     assert not list(tmp_path.glob("*.root"))
 
 
-def test_other_contents_under_the_right_archive_hash_are_refused(samples: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_contents_under_the_right_archive_hash_are_refused(
+    samples: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The files are pinned themselves, too."""
     tampered = archive(samples, tmp_path, dict.fromkeys(samples.FILES, b"not CMS data"))
     monkeypatch.setattr(samples, "ARCHIVE_SHA256", samples.digest(tampered))
@@ -90,7 +95,9 @@ def test_offline_says_what_to_do(
     assert not list((tmp_path / "data").iterdir())
 
 
-def test_a_folder_that_cannot_be_made_is_named(samples: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_cannot_be_made_is_named(
+    samples: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A file in the place of the folder is a sentence, not a traceback."""
     (tmp_path / "data").write_text("a file")
     assert samples.main([str(tmp_path / "data" / "more")]) == 1

@@ -14,7 +14,6 @@ import uproot
 from distributed import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
 from specola_lab.vbs import columnar, distributed, generator, loop
 from specola_lab.vbs.selection import STEPS, Result
 
@@ -32,7 +31,9 @@ IMPLEMENTATIONS: dict[str, Implementation] = {"loop": loop.run, "columnar": colu
 @pytest.fixture(scope="module")
 def by_hand(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All events made by hand in one file, in their order."""
-    return made_by_hand.write(tmp_path_factory.mktemp("vbs") / "by-hand.root", [event for _, event in made_by_hand.CASES.values()])
+    return made_by_hand.write(
+        tmp_path_factory.mktemp("vbs") / "by-hand.root", [event for _, event in made_by_hand.CASES.values()]
+    )
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
