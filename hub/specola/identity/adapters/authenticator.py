@@ -258,7 +258,7 @@ class SpecolaAuthenticator(GenericOAuthenticator):
         """End a login in a page; the log hears the reason and no secret."""
         status, text = _page(error)
         self.log.warning("Login refused: %s", _brief(error))
-        raise web.HTTPError(status, text.replace("%", "%%")) from None
+        raise web.HTTPError(status, text) from None
 
 
 def _verifier(handler: Any) -> str:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import Engine, NullPool, create_engine, event, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from specola.core.errors import Forbidden
 from specola.identity.people_table import METADATA, PEOPLE
@@ -25,7 +25,11 @@ class People:
 
     def __init__(self, database: Path) -> None:
         self._engine = _engine(database)
-        METADATA.create_all(self._engine, checkfirst=True)
+        try:
+            METADATA.create_all(self._engine, checkfirst=True)
+        except OperationalError:
+            # The service's migrations were faster: the second look finds the table.
+            METADATA.create_all(self._engine, checkfirst=True)
 
     def admit(self, *, issuer: str, subject: str, name: str, full_name: str) -> None:
         """Note that this person logs in; `AnotherPerson` when name and subject do not belong together."""

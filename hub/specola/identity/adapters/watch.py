@@ -49,12 +49,19 @@ class Watch:
         self._client = client or (lambda: httpx.AsyncClient(timeout=HTTP_TIMEOUT, trust_env=False))
         self._looking = asyncio.Lock()
         self._ending: dict[str, asyncio.Task[None]] = {}
+        self._clock: PeriodicCallback | None = None
 
     def start(self) -> None:
         """Look soon, because a hub that restarts often must not escape it, and then at each interval."""
         interval = self._keeper.settings.recheck_interval
         IOLoop.current().call_later(min(FIRST_LOOK, interval), self.look)
-        PeriodicCallback(self.look, interval * 1000, jitter=0.1).start()
+        self._clock = PeriodicCallback(self.look, interval * 1000, jitter=0.1)
+        self._clock.start()
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._clock is not None:
+            self._clock.stop()
 
     async def look(self) -> None:
         """Ask the issuer about everybody who has something running."""
