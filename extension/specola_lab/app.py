@@ -7,7 +7,7 @@ from typing import Any
 from jupyter_server.utils import url_path_join
 from tornado.ioloop import IOLoop
 
-from specola_lab import activity, dashboards, home, relay, settings
+from specola_lab import activity, dashboards, home, relay, settings, skeleton
 from specola_lab.facility import Facility
 
 
@@ -28,6 +28,7 @@ def load(app: Any) -> None:
     """Called by jupyter-server once, before its loop runs."""
     here = settings.from_environment()
     facility = Facility(here)
+    skeleton.furnish(here.home, skeleton.sources())
     use = home.HomeUse(here.home, here.quota_gib)
     base = app.web_app.settings["base_url"]
     rules = [*relay.handlers(facility), *dashboards.handlers(here.home), *home.handlers(use)]
