@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -141,15 +141,17 @@ class Rig:
         return next(item for item in items if item["name"] == name)
 
     def wait_status(self, name: str, status: str, seconds: float = 60) -> dict[str, Any]:
-        wait_for(lambda: self.cluster(name)["status"] == status, seconds, f"{status}: {self.log('gateway')}")
+        self._wait_cluster(name, seconds, lambda cluster: cluster["status"] == status)
         return self.cluster(name)
 
     def wait_running(self, name: str, workers: int, seconds: float = 60) -> None:
-        wait_for(
-            lambda: self.cluster(name)["workers"]["running"] == workers,
-            seconds,
-            f"{workers} workers, {self.cluster(name)}: {self.log('gateway')}",
-        )
+        self._wait_cluster(name, seconds, lambda cluster: cluster["workers"]["running"] == workers)
+
+    def _wait_cluster(self, name: str, seconds: float, good: Callable[[dict[str, Any]], bool]) -> None:
+        try:
+            wait_for(lambda: good(self.cluster(name)), seconds)
+        except AssertionError:
+            raise AssertionError(f"{self.cluster(name)}\n{self.log('gateway')}") from None
 
     def pids(self, cluster: str) -> dict[str, int]:
         """Key → pid of a cluster's processes, as the launcher recorded them."""
@@ -209,7 +211,8 @@ def end(rig: Rig) -> None:
     """End what runs and remove what was made."""
     for name in ("gateway-proxy", "gateway"):
         if name in rig.processes:
-            rig.kill(name)
+            rig.processes[name].terminate()
+            rig.processes[name].wait(30)
     if "launcher" in rig.processes:
         with contextlib.suppress(OSError):
             ask(rig.layout.launcher_socket, verb="end_all", prefix="", grace=0)

@@ -6,7 +6,6 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import psutil
 import pytest
@@ -52,7 +51,7 @@ def check_exact(client: Client, futures: list[Future]) -> None:
     assert client.gather(futures) == list(range(TASKS))
 
 
-def test_gateway(broken: Rig, computing: tuple[Gateway, str, Client], record_property: Any) -> None:
+def test_gateway(broken: Rig, computing: tuple[Gateway, str, Client]) -> None:
     """The computation does not notice; the gateway finds the same processes again and scales them."""
     gateway, name, client = computing
     before, futures = broken.pids(name), begin(client)
@@ -60,7 +59,7 @@ def test_gateway(broken: Rig, computing: tuple[Gateway, str, Client], record_pro
     broken.start("gateway")
     start = time.monotonic()
     broken.wait("gateway")
-    record_property("seconds_until_it_answers", round(time.monotonic() - start, 1))
+    print(f"answers after {time.monotonic() - start:.1f} s")
     check_exact(client, futures)
     assert broken.pids(name) == before
     assert broken.cluster(name)["status"] == "running"
@@ -76,7 +75,7 @@ def test_gateway(broken: Rig, computing: tuple[Gateway, str, Client], record_pro
             assert through.submit(work.slow(0), 1).result(60) == 1
 
 
-def test_client_proxy(broken: Rig, computing: tuple[Gateway, str, Client], record_property: Any) -> None:
+def test_client_proxy(broken: Rig, computing: tuple[Gateway, str, Client]) -> None:
     """A direct client keeps its futures; the new proxy has all routes again and stock clients get in."""
     gateway, name, client = computing
     futures = begin(client)
@@ -84,7 +83,7 @@ def test_client_proxy(broken: Rig, computing: tuple[Gateway, str, Client], recor
     broken.start("gateway-proxy")
     start = time.monotonic()
     broken.wait("gateway-proxy")
-    record_property("seconds_until_it_answers", round(time.monotonic() - start, 1))
+    print(f"answers after {time.monotonic() - start:.1f} s")
     check_exact(client, futures)
     with gateway.connect(name) as cluster, cluster.get_client(set_as_default=False) as stock:
         assert stock.submit(work.slow(0), 5).result(30) == 5
@@ -102,7 +101,7 @@ def test_launcher(broken: Rig, computing: tuple[Gateway, str, Client]) -> None:
     assert broken.pids(name) == before
 
 
-def test_worker(broken: Rig, computing: tuple[Gateway, str, Client], record_property: Any) -> None:
+def test_worker(broken: Rig, computing: tuple[Gateway, str, Client]) -> None:
     """It is replaced, its tasks are done again, and the reason is said."""
     _, name, client = computing
     before, futures = broken.pids(name), begin(client)
@@ -111,7 +110,7 @@ def test_worker(broken: Rig, computing: tuple[Gateway, str, Client], record_prop
     os.kill(before[victim], signal.SIGKILL)
     wait_for(lambda: victim not in broken.pids(name), 30, "the end of the worker's record")
     broken.wait_running(name, 2)
-    record_property("seconds_until_replaced", round(time.monotonic() - start, 1))
+    print(f"replaced after {time.monotonic() - start:.1f} s")
     check_exact(client, futures)
     after = broken.pids(name)
     assert len(after) == 3
@@ -134,13 +133,13 @@ def test_scheduler(broken: Rig) -> None:
 
 def test_idle_cluster_stops_and_says_so() -> None:
     """A cluster without work ends after the facility's idle time, with the reason in words."""
-    facility = {**FACILITY, "scaleout": {**FACILITY["scaleout"], "idle_timeout": 4}}
+    facility = {**FACILITY, "scaleout": {**FACILITY["scaleout"], "idle_timeout": 8}}
     with started(facility) as rig, rig.gateway(rig.hub.token("anna", "physics")) as gateway:
         made = gateway.new_cluster(workers=1, shutdown_on_close=False)
-        rig.wait_running(made.name, 1)
+        wait_for(lambda: len(rig.pids(made.name)) == 2, 30, "scheduler and worker")
         pids = rig.pids(made.name)
         stopped = rig.wait_status(made.name, "stopped", 40)
-        assert stopped["reason"] == "No work for 4 s."
+        assert stopped["reason"] == "No work for 8 s."
         assert rig.pids(made.name) == {}
         assert not any(psutil.pid_exists(pid) for pid in pids.values())
         made.close(shutdown=False)
