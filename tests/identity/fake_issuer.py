@@ -13,7 +13,6 @@ from urllib.parse import parse_qs
 import httpx
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
-
 from specola.identity.adapters.provider import Provider
 from specola.identity.model import IdentitySettings, Role
 
@@ -138,3 +137,12 @@ def away(_request: httpx.Request) -> httpx.Response:
 
 def lost(_request: httpx.Request) -> httpx.Response:
     raise httpx.ReadTimeout("planted")
+
+
+def one_by_one(*answers: Answer) -> Answer:
+    left = list(answers)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return left.pop(0)(request)
+
+    return answer

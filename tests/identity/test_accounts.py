@@ -17,7 +17,6 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from identity_rig import PEOPLE, free_port, until
-
 from specola.core.layout import Layout
 from specola.identity.issuer import __main__ as program
 from specola.identity.issuer.accounts import acting_as, check_password, ensure_logins
@@ -94,7 +93,7 @@ def test_root_works_as_the_service_account(tmp_path: Path) -> None:
     database = directory(layout) / "issuer.sqlite"
     database.unlink()
     database.symlink_to(target)
-    with pytest.raises(Exception, match="unable to open|denied"):
+    with pytest.raises(Exception, match=r"unable to open|denied"):
         ensure_logins(layout, PEOPLE, NOBODY, NOBODY)
     assert target.read_text() == "root's"
     assert os.geteuid() == 0
@@ -103,9 +102,16 @@ def test_root_works_as_the_service_account(tmp_path: Path) -> None:
 @pytest.mark.needs_root
 def test_rights_come_back_after_an_error() -> None:
     groups = os.getgroups()
-    with pytest.raises(KeyError), acting_as(NOBODY, None):
-        assert (os.geteuid(), os.getegid()) == (NOBODY, NOBODY)
-        raise KeyError
+    seen: list[tuple[int, int]] = []
+
+    def fails() -> None:
+        with acting_as(NOBODY, None):
+            seen.append((os.geteuid(), os.getegid()))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fails()
+    assert seen == [(NOBODY, NOBODY)]
     assert (os.geteuid(), os.getegid(), os.getgroups()) == (0, 0, groups)
 
 

@@ -146,7 +146,9 @@ def test_an_answer_of_another_issuer_is_refused(hub: RunningHub) -> None:
     browser = Browser(hub)
     start = browser.http.get(f"{hub.url}/hub/oauth_login", follow_redirects=False)
     state = httpx.URL(start.headers["location"]).params["state"]
-    page = browser.http.get(f"{hub.url}/hub/oauth_callback", params={"code": "x", "state": state, "iss": "https://evil"})
+    page = browser.http.get(
+        f"{hub.url}/hub/oauth_callback", params={"code": "x", "state": state, "iss": "https://evil"}
+    )
     assert page.status_code == 400
     page = browser.http.get(f"{hub.url}/hub/oauth_callback", params={"code": "x", "state": state})
     assert page.status_code == 400, "the state was used up"

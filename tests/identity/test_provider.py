@@ -7,8 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from fake_issuer import ISSUER, OTHER_KEY, SECRET, FakeIssuer, away, lost, settings, status
-
+from fake_issuer import ISSUER, OTHER_KEY, SECRET, FakeIssuer, away, lost, one_by_one, settings, status
 from specola.identity.adapters import provider as module
 from specola.identity.adapters.provider import Refused, TokenExpired, Unreachable, Untrusted
 
@@ -98,7 +97,7 @@ async def test_a_refusal_has_its_code_and_nothing_else(fake: FakeIssuer, tmp_pat
 @pytest.mark.parametrize("body", [{"error": "planted"}, {"error": ["planted"]}, {}])
 async def test_an_unknown_refusal_is_not_repeated(fake: FakeIssuer, tmp_path: Path, body: dict[str, Any]) -> None:
     fake.answers["token"] = status(400, body)
-    with pytest.raises(Refused, match="^invalid_request$"):
+    with pytest.raises(Refused, match=r"^invalid_request$"):
         await fake.provider(settings(tmp_path)).refresh("planted")
 
 
@@ -110,9 +109,7 @@ async def test_a_broken_token_answer_is_not_believed(fake: FakeIssuer, tmp_path:
 
 
 async def test_a_refresh_is_sent_again_when_its_answer_is_lost(fake: FakeIssuer, tmp_path: Path) -> None:
-    answers = iter([lost, status(503), status(429)])
-    usual = fake._token
-    fake.answers["token"] = lambda request: next(answers, usual)(request)
+    fake.answers["token"] = one_by_one(lost, status(503), status(429), fake._token)
     answer = await fake.provider(settings(tmp_path), (0, 0, 0)).refresh("planted-refresh-1")
     assert answer["access_token"] == "planted-access-1"
     assert fake.asked.count("token") == 4
@@ -120,11 +117,10 @@ async def test_a_refresh_is_sent_again_when_its_answer_is_lost(fake: FakeIssuer,
 
 async def test_a_code_is_sent_again_only_when_it_was_not_sent(fake: FakeIssuer, tmp_path: Path) -> None:
     """An issuer revokes everything when a code comes twice."""
-    usual, answers = fake._token, iter([away])
-    fake.answers["token"] = lambda request: next(answers, usual)(request)
+    fake.answers["token"] = one_by_one(away, fake._token)
     await fake.provider(settings(tmp_path), (0, 0)).redeem("the-code", "the-verifier")
     fake.answers["token"], before = lost, fake.asked.count("token")
-    with pytest.raises(Unreachable, match="^ReadTimeout$"):
+    with pytest.raises(Unreachable, match=r"^ReadTimeout$"):
         await fake.provider(settings(tmp_path), (0, 0)).redeem("the-code", "the-verifier")
     assert fake.asked.count("token") == before + 1
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
-
 from specola.identity import auth_state, usernames
 from specola.identity.claims import ClaimError, groups_of
 from specola.identity.issuer.limiter import MOST_KEYS, Limiter
@@ -137,7 +136,9 @@ def test_a_late_writer_does_not_bring_old_tokens_back() -> None:
 def test_an_ended_right_keeps_nothing_that_opens_a_door() -> None:
     state = {"access_token": "a", "refresh_token": "r", "id_token": "i", "expires_at": 1, "specola": {"subject": "s"}}
     assert auth_state.gone(state, "why") == {"specola": {"subject": "s", "gone": "why"}}
-    again = auth_state.merge(auth_state.gone(state, "why") | {"specola": {"confirmed": 9, "gone": "x"}}, {"specola": {"confirmed": 1}})
+    again = auth_state.merge(
+        auth_state.gone(state, "why") | {"specola": {"confirmed": 9, "gone": "x"}}, {"specola": {"confirmed": 1}}
+    )
     assert again == {"specola": {"confirmed": 1}}
 
 

@@ -13,7 +13,6 @@ import httpx
 import pytest
 from fake_issuer import settings
 from jupyterhub import orm
-
 from specola.identity.adapters import watch as module
 from specola.identity.adapters.watch import Watch
 
@@ -65,6 +64,7 @@ class Keeper:
         self.log = logging.getLogger("keeper")
         self.answer: Any = True
         self.asked: list[str] = []
+        self.often = asyncio.Event()
         self._lock = asyncio.Lock()
 
     def lock(self, name: str) -> asyncio.Lock:
@@ -72,6 +72,8 @@ class Keeper:
 
     async def refresh_user(self, user: User) -> Any:
         self.asked.append(user.name)
+        if len(self.asked) == 3:
+            self.often.set()
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -254,15 +256,13 @@ async def test_there_may_be_no_service(hub: Hub, tmp_path: Path) -> None:
     await watch._client().aclose()
 
 
-async def test_it_looks_soon_and_then_at_intervals(
-    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_it_looks_soon_and_then_at_intervals(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first look does not wait for the whole interval: a hub may restart often."""
     monkeypatch.setattr(module, "FIRST_LOOK", 0.01)
     hub.keeper.settings = settings(tmp_path, recheck_interval=0.05)
     hub.person("anna", server=Spawner())
+    hub.watch.stop()
     hub.watch.start()
     async with asyncio.timeout(5):
-        while len(hub.keeper.asked) < 3:
-            await asyncio.sleep(0.01)
+        await hub.keeper.often.wait()
     hub.watch.stop()
