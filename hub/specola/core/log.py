@@ -78,6 +78,8 @@ class LineFormatter(logging.Formatter):
 
 def setup(name: str, level: int = logging.INFO) -> logging.Logger:
     """Send everything this process logs to standard error, and return the process's own logger."""
+    # what logging prints about its own failures is not redacted
+    logging.raiseExceptions = False
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LineFormatter())
     root = logging.getLogger()

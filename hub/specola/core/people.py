@@ -5,6 +5,7 @@ Only the launcher (and `specola reset`) uses this; everybody else asks the launc
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import grp
 import os
@@ -35,6 +36,7 @@ GROUP = "specola-users"
 COMMENT = "Specola person"
 SERVICE_COMMENT = "Specola facility"
 PRIVATE = 0o700
+ROOM = 1 << 20
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -231,7 +233,7 @@ def _own(path: Path, here: int, uid: int, gid: int, *, made: bool) -> None:
 
 def furnish(account: Account) -> None:
     """What a program expects in a home; runs as the account. A home without room left is no obstacle."""
-    for name in ("run", "keys", "files"):
+    for name in ("run", "keys", "files", "tmp", "ipython", "config", "data"):
         (account.runtime / name).mkdir(mode=0o700, exist_ok=True)
     try:
         (account.home / ".tmp").mkdir(mode=0o700, exist_ok=True)
@@ -257,8 +259,23 @@ def become(account: Account) -> None:
     os.setresuid(account.uid, account.uid, account.uid)
 
 
-def as_account(account: Account, action: Callable[[], None]) -> None:
-    """Do something with the rights of an account only, in a child; what went wrong there is raised here."""
+def has_room(account: Account) -> str:
+    """`yes` when something can still be written into a home, else empty; runs as the account."""
+    probe = account.home / ".tmp" / ".room"
+    try:
+        probe.write_bytes(bytes(ROOM))
+    except OSError as error:
+        if error.errno in FULL or not probe.parent.exists():
+            return ""
+        raise
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+    return "yes"
+
+
+def as_account(account: Account, action: Callable[[], str | None]) -> str:
+    """Do something with the rights of an account only, in a child: what it answers; what went wrong is raised here."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -266,7 +283,7 @@ def as_account(account: Account, action: Callable[[], None]) -> None:
         try:
             os.umask(0o077)
             become(account)
-            action()
+            os.write(writing, (action() or "").encode()[:2000])
             code = 0
         except BaseException as error:  # noqa: BLE001 - a forked child must never return into the parent's stack
             os.write(writing, str(error).encode()[:2000])
@@ -278,3 +295,4 @@ def as_account(account: Account, action: Callable[[], None]) -> None:
     _, status = os.waitpid(child, 0)
     if status != 0:
         raise SpecolaError(f"as {account.name}: {words or 'ended'}")
+    return words

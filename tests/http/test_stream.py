@@ -1,0 +1,153 @@
+"""Event streams: live, resumed, alive, cut off when a right is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from apirig import API, Rig
+from specola.http import sse
+
+
+class Reader:
+    """Reads one stream."""
+
+    def __init__(self, lines: AsyncIterator[str]) -> None:
+        self._lines = lines
+        self.comments = 0
+
+    async def next(self) -> tuple[int, dict[str, Any]]:
+        number = 0
+        async for line in self._lines:
+            if line.startswith("id: "):
+                number = int(line[4:])
+            elif line.startswith("data: "):
+                return number, json.loads(line[6:])
+            elif line.startswith(":"):
+                self.comments += 1
+        raise EOFError
+
+
+@asynccontextmanager
+async def reading(rig: Rig, headers: dict[str, str], query: str = "") -> AsyncIterator[Reader]:
+    async with rig.http.stream("GET", f"{API}/events{query}", headers=headers) as answer:
+        assert answer.status_code == 200
+        assert answer.headers["content-type"] == "text/event-stream"
+        assert answer.headers["x-accel-buffering"] == "no"
+        lines = answer.aiter_lines()
+        assert (await anext(lines)).startswith("retry:")
+        yield Reader(lines)
+
+
+async def within(seconds: float, wait: Any) -> Any:
+    return await asyncio.wait_for(wait, seconds)
+
+
+async def test_events_come_at_once_and_only_one_s_own(rig: Rig) -> None:
+    async with reading(rig, rig.token()) as reader:
+        rig.service.bus.publish("bob", "servers.changed", {"server": "b"})
+        rig.service.bus.publish("anna", "servers.changed", {"server": "a"})
+        rig.service.bus.publish(None, "notice", {"text": "hello"})
+        assert (await within(2, reader.next()))[1] == {"type": "servers.changed", "data": {"server": "a"}}
+        assert (await within(2, reader.next()))[1]["type"] == "notice"
+
+
+async def test_a_token_sees_only_the_features_that_it_may_read(rig: Rig) -> None:
+    async with reading(rig, rig.token(scopes=("custom:specola:identity",))) as reader:
+        rig.service.bus.publish("anna", "scaleout.cluster", {})
+        rig.service.bus.publish(None, "notice", {})
+        assert (await within(2, reader.next()))[1]["type"] == "notice"
+
+
+@pytest.mark.parametrize("how", ["header", "query"])
+async def test_a_stream_goes_on_where_it_ended(rig: Rig, how: str) -> None:
+    bus = rig.service.bus
+    seen = bus.publish("anna", "servers.changed", {"n": 0}).id
+    for n in (1, 2):
+        bus.publish("anna", "servers.changed", {"n": n})
+    headers = rig.token() | ({"Last-Event-ID": str(seen)} if how == "header" else {})
+    async with reading(rig, headers, "" if how == "header" else f"?last_event_id={seen}") as reader:
+        first, second = [await within(2, reader.next()) for _ in range(2)]
+        assert [first[1]["data"]["n"], second[1]["data"]["n"]] == [1, 2]
+        assert seen < first[0] < second[0]
+
+
+async def test_an_id_of_before_a_restart_means_resync(rig: Rig) -> None:
+    async with reading(rig, rig.token() | {"Last-Event-ID": "12"}) as reader:
+        assert (await within(2, reader.next()))[1]["type"] == "resync"
+
+
+async def test_a_silent_stream_says_that_it_lives(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "HEARTBEAT", 0.05)
+    async with reading(rig, rig.token()) as reader:
+        await asyncio.sleep(0.3)
+        rig.service.bus.publish("anna", "notice", {})
+        await within(2, reader.next())
+        assert reader.comments >= 2
+
+
+async def test_a_stream_ends_when_the_right_is_gone(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("specola.http.app.RECHECK", 0.05)
+    headers = rig.token()
+    async with reading(rig, headers) as reader:
+        rig.state.tokens.pop(headers["Authorization"][6:])
+        now = time.monotonic
+        monkeypatch.setattr("specola.http.auth.time", type("clock", (), {"monotonic": lambda: now() + 6}))
+        with pytest.raises(EOFError):
+            await within(3, reader.next())
+
+
+async def test_a_stream_survives_a_hub_that_is_away(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("specola.http.app.RECHECK", 0.05)
+    monkeypatch.setattr("specola.http.auth.REMEMBERED", 0.0)
+    monkeypatch.setattr("specola.client.hub.PAUSE", 10)
+    async with reading(rig, rig.token()) as reader:
+        rig.state.away = True
+        await asyncio.sleep(0.2)
+        rig.service.bus.publish("anna", "notice", {})
+        await within(2, reader.next())
+
+
+async def test_a_reader_that_left_is_forgotten(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("specola.http.app.RECHECK", 0.05)
+    async with reading(rig, rig.token()):
+        assert len(rig.service.bus._subscriptions) == 1
+    for _ in range(100):
+        if not rig.service.bus._subscriptions:
+            break
+        await asyncio.sleep(0.02)
+    assert not rig.service.bus._subscriptions
+
+
+async def test_the_start_of_a_server_in_words(rig: Rig) -> None:
+    rig.state.progress = [
+        {"progress": 10, "message": "Making the account", "html_message": "<b>x</b>"},
+        {"progress": 100, "failed": True, "message": "Spawn failed: the home is full"},
+    ]
+    async with rig.http.stream("GET", f"{API}/servers/progress", headers=rig.token()) as answer:
+        reader = Reader(answer.aiter_lines())
+        assert (await reader.next())[1]["data"] == {"progress": 10, "message": "Making the account"}
+        last = (await reader.next())[1]["data"]
+        assert (last["failed"], last["message"]) == (True, "the home is full")
+        with pytest.raises(EOFError):
+            await reader.next()
+
+
+async def test_progress_of_nothing_ends_without_a_word(rig: Rig) -> None:
+    async with rig.http.stream("GET", f"{API}/servers/progress?name=x", headers=rig.token()) as answer:
+        with pytest.raises(EOFError):
+            await Reader(answer.aiter_lines()).next()
+
+
+@pytest.mark.parametrize(
+    ("header", "query", "expected"),
+    [(None, None, None), ("7", None, 7), (None, "8", 8), ("7", "8", 7), ("x", "8", 8), ("-1", None, None), ("9" * 40, None, None), ("٣", None, None)],
+)
+def test_where_to_go_on(header: str | None, query: str | None, expected: int | None) -> None:
+    assert sse.resume_from(header, query) == expected
