@@ -410,3 +410,12 @@ def test_a_patient_is_the_file_given_or_the_one_last_started(tmp_path: Path) -> 
     assert len(doctor.patient(layout, tmp_path / "f.yaml").complaints) == 1
     addresses_file(layout).mkdir()
     assert "runtime.json" in doctor.patient(layout, None).complaints[0]
+
+
+def test_a_state_directory_that_is_closed_to_us_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(_path: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", closed)
+    (line,) = doctor.patient(Layout(tmp_path / "state"), None).complaints
+    assert line.endswith("facility.yaml: Permission denied; ask as its owner, or as root")

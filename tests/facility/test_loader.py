@@ -242,6 +242,7 @@ SECRETS = {
         3,
         "identity.client_secret",
     ),
+    "given twice": ("identity:\n  kind: iam\n  client_secret: {file: /x, env: HUNTER}\n", 3, "identity.client_secret"),
     "where none belongs": ("identity:\n  people: []\n  client_secret: hunter2\n", 3, "identity.client_secret"),
     "at the top": ("api_token: hunter2\n", 1, "api_token"),
     "in the escape hatch": (

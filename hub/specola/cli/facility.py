@@ -25,7 +25,7 @@ from specola.facility.runtime import Runtime
 FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
 STATE = click.option(
     "--state",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=click.Path(path_type=Path, file_okay=False, readable=False),
     default=lambda: default_base(root=os.geteuid() == 0, home=Path.home()) / "state",
     help="State directory.  [default: /var/lib/specola/state, or ~/.local/share/specola/state]",
 )

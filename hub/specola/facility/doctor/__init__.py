@@ -57,8 +57,10 @@ def patient(layout: Layout, file: Path | None) -> Patient:
         runtime = runtime_of(facility, layout)
     except FacilityError as error:
         return Patient(layout, source, complaints=tuple(error.complaints))
-    except (OSError, SpecolaError) as error:
-        return Patient(layout, source, complaints=(f"{error}",))
+    except OSError as error:
+        return Patient(layout, source, complaints=(f"{source}: {error.strerror}; ask as its owner, or as root",))
+    except SpecolaError as error:
+        return Patient(layout, source, complaints=(str(error),))
     return Patient(layout, source, runtime, up=supervisor_pid(layout) is not None)
 
 
