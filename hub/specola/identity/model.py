@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
-from specola.core.section import Seconds, SecretRef, Section
+from specola.core.section import GroupPath, Seconds, SecretRef, Section
 
 
 class Role(StrEnum):
@@ -28,17 +28,25 @@ class DemoPerson(Section):
 
     name: str = Field(description="login name", pattern=r"^[a-z][a-z0-9._-]{0,31}$")
     full_name: str = Field(description="as shown")
-    groups: tuple[str, ...] = Field(default=(), description="groups in the token, without leading slash")
+    groups: tuple[GroupPath, ...] = Field(default=(), description="groups in the token, without leading slash")
 
 
 DEFAULT_PEOPLE = (DemoPerson(name="anna", full_name="Anna Rossi", groups=("physics",)),)
+
+
+def _different(people: tuple[DemoPerson, ...]) -> tuple[DemoPerson, ...]:
+    if len({person.name for person in people}) < len(people):
+        raise ValueError("two people have the same login name")
+    return people
 
 
 class EmbeddedIdentity(Section):
     """An OpenID Connect issuer of our own, for one machine."""
 
     kind: Literal["embedded"] = "embedded"
-    people: tuple[DemoPerson, ...] = Field(default=DEFAULT_PEOPLE, description="who may log in")
+    people: Annotated[tuple[DemoPerson, ...], AfterValidator(_different)] = Field(
+        default=DEFAULT_PEOPLE, description="who may log in"
+    )
     access_token_life: Seconds = Field(default=3600, ge=5, description="life of an access token")
 
 
