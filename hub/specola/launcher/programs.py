@@ -17,7 +17,7 @@ from typing import Any
 from specola.core import processinfo
 from specola.core.accounts import Account
 from specola.core.errors import Conflict, NotFound, SpecolaError
-from specola.core.people import People, as_account
+from specola.core.people import People, as_account, has_room
 from specola.launcher.child import Plan, fork, write_files
 from specola.launcher.limits import Limits
 from specola.launcher.records import Record, Records
@@ -80,6 +80,8 @@ class Programs:
             self._logs / f"{log or key}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600
         )
         self._as_person(account, lambda: _link_files(account, key, place))
+        if not self._as_person(account, lambda: has_room(account)):
+            variables |= without_home(account)
         plan = Plan(
             argv=words,
             env=variables,
@@ -229,11 +231,8 @@ class Programs:
         as_account(account, _kill_all)
         return True
 
-    def _as_person(self, account: Account, action: Callable[[], None]) -> None:
-        if self._people.separate:
-            as_account(account, action)
-        else:
-            action()
+    def _as_person(self, account: Account, action: Callable[[], str | None]) -> str:
+        return as_account(account, action) if self._people.separate else action() or ""
 
     def _remove_files(self, record: Record) -> None:
         account = self._people.account(record.person)
@@ -325,3 +324,9 @@ def environment(account: Account, env: dict[str, str], place: str) -> dict[str, 
         "JUPYTER_RUNTIME_DIR": str(account.runtime / "run"),
     }
     return own | {name: value.replace("{files}", place) for name, value in env.items()}
+
+
+def without_home(account: Account) -> dict[str, str]:
+    """What lets Jupyter start in a home without room: its owner must be able to log in and tidy up."""
+    names = {"TMPDIR": "tmp", "IPYTHONDIR": "ipython", "JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data"}
+    return {variable: str(account.runtime / name) for variable, name in names.items()}

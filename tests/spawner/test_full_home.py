@@ -1,0 +1,47 @@
+"""A home without a byte left: its owner can still log in, run cells and tidy up."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+from hubbing import Hub, hub
+from running import Kernel
+
+pytestmark = pytest.mark.needs_root
+
+
+@pytest.fixture
+def full() -> Iterator[Hub]:
+    with hub() as running:
+        account = asyncio.run(running.place.client().account("anna"))
+        options = f"size=1m,nr_inodes=12,mode=700,uid={account.uid},gid={account.gid}"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", account.home], check=True)
+        try:
+            with (account.home / "big.root").open("wb") as file, pytest.raises(OSError, match="No space"):
+                while True:
+                    file.write(os.urandom(1 << 16))
+                    file.flush()
+            with pytest.raises(OSError, match="No space"):
+                for number in range(99):
+                    (account.home / f"{number}").touch()
+            yield running
+        finally:
+            for key in asyncio.run(running.place.client().end_all("")):
+                print("ended", key)
+            subprocess.run(["umount", account.home], check=True)
+
+
+def test_server_starts_in_a_full_home(full: Hub) -> None:
+    full.spawn("anna")
+    session = SimpleNamespace(facility=SimpleNamespace(url=f"{full.url}/"), name="anna", token="test-token-of-the-test")
+    answer = full.jupyter("POST", "anna", "kernels", json={"name": "python3"})
+    assert answer.is_success, asyncio.run(full.place.client().log("server.anna", 9000))
+    kernel = Kernel(session, answer.json()["id"])  # type: ignore[arg-type]
+    code = "import os, tempfile; os.remove('big.root'); print(open('again.txt', 'w').write('room'), os.getcwd())"
+    assert kernel.run(code).startswith("4 ")
+    kernel.socket.close()
