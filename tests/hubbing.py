@@ -18,7 +18,7 @@ from launching import Place, launcher
 from running import free_port, wait_for
 from specola.facility.processes import node, proxy_program
 
-CONFIG = Path(__file__).parent / "spawner" / "hub_for_test.py"
+CONFIG = Path(__file__).parent / "spawner" / "plain_hub.py"
 
 
 @dataclass

@@ -208,7 +208,7 @@ def test_what_fails_as_an_account_is_told(here: Place) -> None:
     account = people(here).account("anna")
 
     def look() -> None:
-        os.listdir("/root")
+        list(Path("/root").iterdir())
 
     with pytest.raises(SpecolaError, match="Permission denied"):
         as_account(account, look)

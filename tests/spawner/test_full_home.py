@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -22,18 +22,20 @@ def full() -> Iterator[Hub]:
         options = f"size=1m,nr_inodes=12,mode=700,uid={account.uid},gid={account.gid}"
         subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", account.home], check=True)
         try:
-            with (account.home / "big.root").open("wb") as file, pytest.raises(OSError, match="No space"):
-                while True:
-                    file.write(os.urandom(1 << 16))
-                    file.flush()
             with pytest.raises(OSError, match="No space"):
-                for number in range(99):
-                    (account.home / f"{number}").touch()
+                (account.home / "big.root").write_bytes(bytes(4 << 20))
+            with pytest.raises(OSError, match="No space"):
+                fill_inodes(account.home)
             yield running
         finally:
             for key in asyncio.run(running.place.client().end_all("")):
                 print("ended", key)
             subprocess.run(["umount", account.home], check=True)
+
+
+def fill_inodes(home: Path) -> None:
+    for number in range(99):
+        (home / f"{number}").touch()
 
 
 def test_server_starts_in_a_full_home(full: Hub) -> None:
