@@ -146,6 +146,20 @@ BAD = {
         "scaleout: {sites: {here: {groups: [cms]}}}\n",
         "f.yaml:1: scaleout.sites.here.groups[0]: unknown group `cms`; allowed: physics",
     ),
+    "a group with a slash": (
+        "groups:\n  /cms: {}\n",
+        "f.yaml:2: groups./cms: a group is written without the slash in front, as in `cms` or `cms/higgs`",
+    ),
+    "a key in brackets": ("servers: {'[key]': 1}\n", "f.yaml:1: servers.[key]: unknown key; allowed: idle_limit, "),
+    "a group without a name": ("groups: {'': {}}\n", "f.yaml:1: groups.…: a group is written without the slash"),
+    "a person's group with a slash": (
+        "identity: {people: [{name: a, full_name: A, groups: [/cms]}]}\n",
+        "f.yaml:1: identity.people[0].groups[0]: a group is written without the slash in front",
+    ),
+    "two people of one name": (
+        "identity:\n  people:\n    - {name: a, full_name: A}\n    - {name: a, full_name: B}\n",
+        "f.yaml:2: identity.people: two people have the same login name",
+    ),
     "an unknown role": (
         "groups:\n  cms:\n    roles: [usr]\n",
         "f.yaml:3: groups.cms.roles[0]: unknown value `usr` (did you mean `user`?); allowed: user, instructor, ",
@@ -407,7 +421,7 @@ def test_any_unicode_is_a_facility_or_is_refused(text: str) -> None:
     never_breaks(text)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(WORDS, DOCUMENTS, max_size=5))
 def test_any_document_is_a_facility_or_is_refused(data: dict[str, object]) -> None:
     never_breaks(yaml.safe_dump(data, allow_unicode=False))

@@ -25,6 +25,7 @@ from specola.core.errors import StateError
 
 SECONDS_OF = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 GIB_OF = {"GiB": 1.0, "TiB": 1024.0, "GB": 1e9 / 2**30, "TB": 1e12 / 2**30}
+LONGEST_GROUP = 255
 _QUANTITY = re.compile(r"(\d{1,15}(?:\.\d{1,15})?) ?([A-Za-z]+)", re.ASCII)
 _DURATION_PATTERN = r"^[0-9]+(\.[0-9]+)? ?(s|min|h|d)$"
 _SIZE_PATTERN = r"^[0-9]+(\.[0-9]+)? ?(GiB|TiB|GB|TB)$"
@@ -63,6 +64,12 @@ def _absolute(value: Path) -> Path:
     return value
 
 
+def _plain_group(value: str) -> str:
+    if not value.strip("/ ") or value != value.strip("/ ") or not value.isprintable() or len(value) > LONGEST_GROUP:
+        raise PydanticCustomError("group", "a group is written without the slash in front, as in `cms` or `cms/higgs`")
+    return value
+
+
 def _known_group(value: str, info: ValidationInfo) -> str:
     known = info.context.get("groups") if isinstance(info.context, Mapping) else None
     if known is not None and value not in known:
@@ -89,6 +96,9 @@ GiB = Annotated[
 
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 """A path that means the same wherever a process was started."""
+
+GroupPath = Annotated[str, AfterValidator(_plain_group)]
+"""The name of a group, `cms` or `cms/higgs`, as it is compared with what tokens say."""
 
 GroupName = Annotated[str, AfterValidator(_known_group)]
 """A group that must be declared under `groups:` of the same facility file (checked by its loader)."""

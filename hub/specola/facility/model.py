@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from specola.core.section import AbsolutePath, GiB, Seconds, Section
+from specola.core.section import AbsolutePath, GiB, GroupPath, Seconds, Section
 from specola.identity.model import EmbeddedIdentity, IdentitySection, Role
 from specola.scaleout.model import GroupScaleout, ScaleoutSection
 
@@ -56,7 +56,7 @@ class Facility(Section):
 
     name: str = Field(default="specola", pattern=r"^[a-z][a-z0-9-]{0,30}$", description="short name, shown everywhere")
     identity: IdentitySection = Field(default=EmbeddedIdentity(), description="who may log in, and how")
-    groups: dict[str, Group] = Field(
+    groups: dict[GroupPath, Group] = Field(
         default={"physics": Group()}, description="groups that may use the facility; nobody else may"
     )
     homes: Homes = Field(default=Homes(), description="home directories")

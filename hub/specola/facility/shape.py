@@ -65,6 +65,8 @@ def with_kinds(data: Any, kind: Any = Facility) -> Any:
 
 def locate(loc: tuple[int | str, ...]) -> tuple[Place, Any]:
     """The place in the file, and its type, of a location as pydantic names it (it also names members of unions)."""
+    if loc[-1:] == ("[key]",) and get_origin(locate(loc[:-2])[1]) is dict:
+        loc = loc[:-1]
     place: Place = ()
     kind: Any = Facility
     for part in loc:
@@ -76,7 +78,7 @@ def locate(loc: tuple[int | str, ...]) -> tuple[Place, Any]:
             place, kind = (*place, part), _field_of_any(choice, part)
         elif known := fields(kind):
             place, kind = (*place, part), known[str(part)].annotation if part in known else None
-        elif get_origin(kind) in {dict, tuple} and part != "[key]":
+        elif get_origin(kind) in {dict, tuple}:
             place, kind = (*place, part), get_args(kind)[-1 if get_origin(kind) is dict else 0]
         elif kind is None:
             place = (*place, part)
