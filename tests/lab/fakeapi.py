@@ -10,6 +10,8 @@ import argparse
 import asyncio
 import json
 import math
+import os
+import socket
 import time
 import uuid
 from dataclasses import dataclass, field
@@ -18,11 +20,22 @@ from typing import Any
 
 from tornado import web, websocket
 from tornado.httpserver import HTTPServer
-from tornado.netutil import bind_sockets, bind_unix_socket
+from tornado.netutil import bind_sockets
 
 GIB = 1024**3
 MAX_WORKERS = 8
 TOKEN = "token-of-the-fake-facility"  # noqa: S105
+
+
+def bind_deep(path: Path) -> socket.socket:
+    """A listening socket at a path of any length, as worker/specola_worker/preload.py makes it."""
+    listener = socket.socket(socket.AF_UNIX)
+    directory = os.open(path.parent, os.O_PATH)
+    listener.bind(f"/proc/self/fd/{directory}/{path.name}")
+    os.close(directory)
+    listener.setblocking(False)
+    listener.listen()
+    return listener
 
 
 @dataclass
@@ -50,6 +63,8 @@ class FakeFacility:
     listeners: set[asyncio.Queue[tuple[int, dict[str, Any]]]] = field(default_factory=set)
     refuse: dict[str, tuple[int, str, str]] = field(default_factory=dict)
     """method and path → status, title, detail"""
+    report: dict[str, Any] = field(default_factory=dict)
+    """what the gateway adds to its report on a cluster: its TLS pair, its options"""
 
     def __post_init__(self) -> None:
         self._servers: dict[str, HTTPServer] = {}
@@ -61,6 +76,7 @@ class FakeFacility:
         rules = [
             (r"/services/specola/api/v1/events", Events, {"facility": self}),
             (r"/services/specola/api/v1/(.*)", Api, {"facility": self}),
+            (r"/gateway/api/v1/clusters/(.*)", Gateway, {"facility": self}),
         ]
         self._servers["api"] = HTTPServer(web.Application(rules))
         self._servers["api"].add_sockets(sockets)
@@ -144,7 +160,7 @@ class FakeFacility:
             (r"/(.*)", Page),
         ]
         self._servers[name] = HTTPServer(web.Application(rules))
-        self._servers[name].add_socket(bind_unix_socket(str(folder / "http.sock"), 0o600))
+        self._servers[name].add_socket(bind_deep(folder / "http.sock"))
         return folder / "http.sock"
 
 
@@ -226,7 +242,11 @@ class Api(Answer):
         self.finish(cluster)
 
     def delete(self, path: str) -> None:
-        self.facility.end(path.split("/")[2])
+        name = path.split("/")[2]
+        if self.facility.clusters.get(name, {"status": "stopped"})["status"] == "stopped":
+            self.problem(404, "There is no such cluster of yours", "")
+            return
+        self.facility.end(name)
         self.set_status(204)
 
 
@@ -250,6 +270,22 @@ class Events(Answer):
     def on_connection_close(self) -> None:
         self.queue.put_nowait((0, {}))
         self.facility.listeners.discard(self.queue)
+
+
+class Gateway(web.RequestHandler):
+    """The one address of dask-gateway that a client needs to connect."""
+
+    def initialize(self, facility: FakeFacility) -> None:
+        self.facility = facility
+
+    def get(self, name: str) -> None:
+        cluster = self.facility.clusters.get(name)
+        if cluster is None:
+            self.set_status(404)
+            self.finish({"error": "no such cluster"})
+            return
+        times = {"start_time": int(1000 * cluster["started"]), "stop_time": None, "dashboard_route": None}
+        self.finish({"name": name, "status": "RUNNING", "options": {}} | times | self.facility.report)
 
 
 class Workers(web.RequestHandler):
