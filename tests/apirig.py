@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from tornado.web import create_signed_value
-
 from fakehub import EVERYTHING, SERVICE_TOKEN, FakeHub, State
 from specola.core.layout import Layout
 from specola.facility.model import Facility
 from specola.facility.runtime import Addresses, Ports, Runtime
 from specola.server.wiring import Service, build
+from tornado.web import create_signed_value
 
 API = "/services/specola/api/v1"
 COOKIE = "service-specola"

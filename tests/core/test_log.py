@@ -6,7 +6,6 @@ import logging
 import re
 
 import pytest
-
 from specola.core import log
 
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhbm5hIn0.c2lnbmF0dXJl"
@@ -47,7 +46,9 @@ def test_whatever_looks_like_a_token_is_hidden(text: str) -> None:
         assert part not in shown
 
 
-@pytest.mark.parametrize("text", ["Bearer of bad news", "a token of gratitude", "the code was read", "token expired", "200 GET /me anna"])
+@pytest.mark.parametrize(
+    "text", ["Bearer of bad news", "a token of gratitude", "the code was read", "token expired", "200 GET /me anna"]
+)
 def test_words_are_left_alone(text: str) -> None:
     assert log.redact(text) == text
 
@@ -56,7 +57,7 @@ def test_a_registered_secret_is_hidden_wherever_it_is(written) -> None:  # type:
     assert log.secret("hunter2-hunter2") == "hunter2-hunter2"
     assert log.secret("ab") == "ab", "too short to be told from a word"
     try:
-        raise ValueError("hunter2-hunter2")
+        raise ValueError("hunter2-hunter2")  # noqa: TRY301
     except ValueError:
         line = written("in %s", {"x": "hunter2-hunter2"}, exc_info=True)
     assert "hunter2" not in line
@@ -68,10 +69,14 @@ def test_one_record_is_one_line_with_its_request(written) -> None:  # type: igno
     mark = log.request_id.set("ab12cd")
     line = written("first\nWARNING forged")
     log.request_id.reset(mark)
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ WARNING service \[req=ab12cd\] first\\nWARNING forged\n", line)
+    assert re.fullmatch(
+        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ WARNING service \[req=ab12cd\] first\\nWARNING forged\n", line
+    )
     assert "[req" not in written("no request")
 
 
-@pytest.mark.parametrize(("offered", "kept"), [("abcd-1234", True), ("abc", False), ("x" * 65, False), ("a b c d", False), (None, False)])
+@pytest.mark.parametrize(
+    ("offered", "kept"), [("abcd-1234", True), ("abc", False), ("x" * 65, False), ("a b c d", False), (None, False)]
+)
 def test_an_offered_request_id_is_kept_if_harmless(offered: str | None, kept: bool) -> None:
     assert (log.new_request_id(offered) == offered) is kept

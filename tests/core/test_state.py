@@ -12,7 +12,6 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-
 from specola.core.database import audit, metadata, open_database, record
 from specola.core.errors import StateError
 from specola.core.layout import Layout
@@ -117,7 +116,9 @@ def test_an_open_state_is_closed_again(tmp_path: Path) -> None:
 def test_the_state_belongs_to_the_account_that_was_asked_for(tmp_path: Path) -> None:
     layout = Layout(tmp_path / "state")
     prepare_state(layout, 4242, 4243)
-    assert {(p.stat().st_uid, p.stat().st_gid) for p in (layout.state, layout.secrets, version_file(layout))} == {(4242, 4243)}
+    assert {(p.stat().st_uid, p.stat().st_gid) for p in (layout.state, layout.secrets, version_file(layout))} == {
+        (4242, 4243)
+    }
 
 
 def test_somebody_elses_state_is_refused(tmp_path: Path) -> None:
@@ -127,7 +128,9 @@ def test_somebody_elses_state_is_refused(tmp_path: Path) -> None:
         prepare_state(layout, 54321, 54321)
 
 
-@pytest.mark.parametrize(("text", "said"), [("2", "newer release"), ("99", "newer release"), ("x", "damaged"), ("", "damaged")])
+@pytest.mark.parametrize(
+    ("text", "said"), [("2", "newer release"), ("99", "newer release"), ("x", "damaged"), ("", "damaged")]
+)
 def test_a_newer_or_damaged_version_is_refused(tmp_path: Path, text: str, said: str) -> None:
     layout = Layout(tmp_path / "state")
     prepare_state(layout, *me())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from apirig import Rig
 from specola.core.scopes import SCOPES
 from specola.http.app import MAX_BODY

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from pydantic import BaseModel
-
 from specola.core.scopes import IDENTITY, SCOPES, allows
 from specola.http.route import PUBLIC, Caller, Request, Route
 

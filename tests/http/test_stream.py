@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-
 from apirig import API, Rig
 from specola.http import sse
 
@@ -147,7 +146,16 @@ async def test_progress_of_nothing_ends_without_a_word(rig: Rig) -> None:
 
 @pytest.mark.parametrize(
     ("header", "query", "expected"),
-    [(None, None, None), ("7", None, 7), (None, "8", 8), ("7", "8", 7), ("x", "8", 8), ("-1", None, None), ("9" * 40, None, None), ("٣", None, None)],
+    [
+        (None, None, None),
+        ("7", None, 7),
+        (None, "8", 8),
+        ("7", "8", 7),
+        ("x", "8", 8),
+        ("-1", None, None),
+        ("9" * 40, None, None),
+        ("٣", None, None),
+    ],
 )
 def test_where_to_go_on(header: str | None, query: str | None, expected: int | None) -> None:
     assert sse.resume_from(header, query) == expected

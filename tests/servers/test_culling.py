@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from specola.servers.culling import Facts, Keep, Limits, Stop, Warn, busy_with, decide
 
 HOUR = 3600.0
@@ -50,9 +49,7 @@ def test_what_counts_as_activity(counts: tuple[int, int, int], reason: str | Non
     assert busy_with(*counts) == reason
 
 
-@given(
-    age=st.floats(0, 1e6), idle=st.floats(0, 1e6), limit=st.integers(1, 10**6), warning=st.integers(0, 10**6)
-)
+@given(age=st.floats(0, 1e6), idle=st.floats(0, 1e6), limit=st.integers(1, 10**6), warning=st.integers(0, 10**6))
 def test_nobody_is_stopped_without_having_been_warned(age: float, idle: float, limit: int, warning: int) -> None:
     """Between *keep* and *stop* there always is a time of *warn*, when a warning is wanted at all."""
     limits = Limits(idle=limit, warning=warning)

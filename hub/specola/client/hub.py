@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
@@ -21,6 +22,7 @@ from specola.core import log
 from specola.core.errors import Conflict, Forbidden, NotFound, Unavailable
 
 PAUSE = 0.25
+PAGE = 200
 QUICK = httpx.Timeout(10, connect=2)
 # the hub keeps the request of a start or a stop open for ten seconds before it says "later"
 SLOW = httpx.Timeout(40, connect=2)
@@ -87,18 +89,18 @@ class Hub:
         """Everybody with a server that runs, starts or stops."""
         users: list[HubUser] = []
         while True:
-            query = f"users?state=active&limit=200&offset={len(users)}"
+            query = f"users?state=active&limit={PAGE}&offset={len(users)}"
             page = [HubUser.model_validate(u) for u in self._good(await self._ask("GET", query)).json()]
             users += page
-            if len(page) < 200:
+            if len(page) < PAGE:
                 return users
 
     async def start(self, name: str, server: str = "") -> None:
         """Ask for a server; returns when it runs, or when the hub thinks that it takes long."""
         answer = await self._ask("POST", _server(name, server), content=b"{}", retry=False, timeout=SLOW)
-        if answer.status_code == 400 and "already running" in answer.text:
+        if answer.status_code == HTTPStatus.BAD_REQUEST and "already running" in answer.text:
             return
-        if answer.status_code == 403 and "scopes" not in answer.text:
+        if answer.status_code == HTTPStatus.FORBIDDEN and "scopes" not in answer.text:
             raise Forbidden("The server may not be started", _message(answer), reason="spawn_refused")
         if answer.status_code in (500, 504):
             raise Unavailable("The server could not be started", _message(answer), reason="spawn")
@@ -107,7 +109,9 @@ class Hub:
     async def stop(self, name: str, server: str = "") -> bool:
         """Ask for a server's end; False when there is none that runs."""
         answer = await self._ask("DELETE", _server(name, server), content=b"{}", retry=False, timeout=SLOW)
-        if answer.status_code == 404 or (answer.status_code == 400 and "not running" in answer.text):
+        if answer.status_code == HTTPStatus.NOT_FOUND or (
+            answer.status_code == HTTPStatus.BAD_REQUEST and "not running" in answer.text
+        ):
             return False
         self._good(answer)
         return True
@@ -123,7 +127,7 @@ class Hub:
         try:
             answer = await self._http.send(request, stream=True)
             try:
-                if answer.status_code != 200:
+                if answer.status_code != HTTPStatus.OK:
                     await answer.aread()
                     self._good(answer)
                 async for line in answer.aiter_lines():
@@ -172,9 +176,9 @@ class Hub:
 
     @staticmethod
     def _good(answer: httpx.Response) -> httpx.Response:
-        if answer.status_code < 400:
+        if answer.is_success:
             return answer
-        if answer.status_code == 404:
+        if answer.status_code == HTTPStatus.NOT_FOUND:
             raise NotFound("There is no such person or server at the hub")
         if answer.status_code in (401, 403):
             raise Forbidden(
@@ -204,4 +208,6 @@ def _server(name: str, server: str) -> str:
 
 
 def _unavailable() -> Unavailable:
-    return Unavailable("The hub does not answer", "It is probably being restarted. Try again in a moment.", reason="hub")
+    return Unavailable(
+        "The hub does not answer", "It is probably being restarted. Try again in a moment.", reason="hub"
+    )

@@ -15,12 +15,17 @@ from contextvars import ContextVar
 
 REQUEST_ID_HEADER = "X-Request-ID"
 REDACTED = "***"
+SHORTEST = 6
+"""A shorter value cannot be told from a word."""
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{4,64}")
 _TOKENS = (
-    (re.compile(r"\b(bearer|token)([ =:]+)(?=\S*[0-9_\-.])[A-Za-z0-9_\-.~+/]{12,}=*", re.IGNORECASE), rf"\1\2{REDACTED}"),
+    (
+        re.compile(r"\b(bearer|token)([ =:]+)(?=\S*[0-9_\-.])[A-Za-z0-9_\-.~+/]{12,}=*", re.IGNORECASE),
+        rf"\1\2{REDACTED}",
+    ),
     (re.compile(r"\beyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?"), REDACTED),
     (
         re.compile(
@@ -36,7 +41,7 @@ _known: set[str] = set()
 
 def secret(value: str) -> str:
     """Register a value that must never be written; returns it, so that it can wrap a read."""
-    if len(value) >= 6:
+    if len(value) >= SHORTEST:
         _known.add(value)
     return value
 
@@ -60,7 +65,7 @@ def new_request_id(offered: str | None = None) -> str:
 class LineFormatter(logging.Formatter):
     """Formats one record as one line (tracebacks keep theirs) and redacts the whole of it."""
 
-    converter = time.gmtime
+    converter = time.gmtime  # type: ignore[assignment]  # typeshed wants another optional argument
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s%(request)s %(message)s", "%Y-%m-%dT%H:%M:%SZ")

@@ -44,7 +44,7 @@ class Reconciler:
 
     def pause(self) -> float:
         """Seconds until the next step: the period, doubled for each failure in a row, with jitter."""
-        pause = min(self._period * 2**self.failures, max(self._longest_pause, self._period))
+        pause: float = min(self._period * 2**self.failures, max(self._longest_pause, self._period))
         return pause * random.uniform(0.9, 1.1)  # noqa: S311 - spreads load, guards nothing
 
     async def _run(self) -> None:
@@ -52,7 +52,7 @@ class Reconciler:
             self._wake.clear()
             try:
                 await self._step()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - see below
                 # whatever it was, a loop that died would be worse: this one is the only owner of its state
                 self.failures = min(self.failures + 1, 16)
                 log.warning("%s failed (%d in a row): %s: %s", self.name, self.failures, type(error).__name__, error)

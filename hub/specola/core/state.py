@@ -14,6 +14,7 @@ VERSION = 1
 
 
 def version_file(layout: Layout) -> Path:
+    """Says which version of the layout the directory has."""
     return layout.state / "version"
 
 
@@ -67,7 +68,8 @@ def _refuse_newer(layout: Layout) -> None:
         raise StateError(f"{version_file(layout)} is damaged: it should hold one number")
     if int(text) > VERSION:
         raise StateError(
-            f"{layout.state} was written by a newer release of Specola (state version {text}, this one knows {VERSION}): "
+            f"{layout.state} was written by a newer release of Specola "
+            f"(state version {text}, this one knows {VERSION}): "
             "start that release, or give another state directory with --state"
         )
 

@@ -12,12 +12,14 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from http import HTTPStatus
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
 from jupyterhub.services.auth import HubOAuthenticated
+from pydantic import BaseModel, ValidationError
 from tornado.iostream import StreamClosedError
-from tornado.web import Application, HTTPError, RequestHandler, URLSpec, stream_request_body
+from tornado.routing import URLSpec
+from tornado.web import Application, HTTPError, RequestHandler, stream_request_body
 
 from specola.core import log
 from specola.core.errors import BadInput, NotFound, PublicError, Unavailable
@@ -42,7 +44,7 @@ class Surroundings:
     idempotency: Idempotency
 
 
-class ProblemHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
+class ProblemHandler(HubOAuthenticated, RequestHandler):
     """Request id, security headers and problem documents for whatever goes wrong.
 
     JupyterHub's mixin gives the XSRF rules; without it, HubOAuth patches tornado itself.
@@ -77,9 +79,9 @@ class ProblemHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
         """Nobody lives here unless a subclass says so."""
         raise NotFound("There is nothing here", "docs/api.md lists what there is.")
 
-    def write_error(self, status_code: int, **options: Any) -> None:
+    def write_error(self, status_code: int, **options: Any) -> None:  # noqa: ARG002 - tornado's signature
         """Called by tornado with whatever was raised."""
-        error = self._public(status_code, options.get("exc_info", (None, None, None))[1])
+        error = public_error(options.get("exc_info", (None, None, None))[1])
         document = problems.problem(error, self.request_id)
         self.problem_reason = error.reason
         self.surroundings.metrics.refused(error.reason)
@@ -102,29 +104,40 @@ class ProblemHandler(HubOAuthenticated, RequestHandler):  # type: ignore[misc]
         status = self.get_status()
         streamed = bool(getattr(self, "streaming", False))
         self.surroundings.metrics.answered(self.route_name, status, None if streamed else seconds)
-        level = logging.INFO if status < 500 else logging.WARNING
-        if self.route_name.endswith(("/healthz", "/metrics", "static")) and status < 400:
+        level = logging.INFO if status < HTTPStatus.INTERNAL_SERVER_ERROR else logging.WARNING
+        if self.route_name.endswith(("/healthz", "/metrics", "static")) and status < HTTPStatus.BAD_REQUEST:
             level = logging.DEBUG
         who = getattr(getattr(self, "caller", None), "name", "") or "-"
-        logger.log(level, "%d %s %s %s %.0f ms", status, self.route_name, who, self.problem_reason or "-", seconds * 1000)
+        logger.log(
+            level, "%d %s %s %s %.0f ms", status, self.route_name, who, self.problem_reason or "-", seconds * 1000
+        )
 
-    @staticmethod
-    def _public(status: int, error: BaseException | None) -> PublicError:
-        if isinstance(error, PublicError):
-            return error
-        if isinstance(error, HTTPError) and 400 <= error.status_code < 500:
-            return BadInput("The request cannot be understood")
-        if isinstance(error, HTTPError):
-            return Unavailable("The hub does not answer", "Try again in a moment.", reason="hub")
-        return problems.broken()
+
+def public_error(error: BaseException | None) -> PublicError:
+    """What may be said about an exception."""
+    if isinstance(error, PublicError):
+        return error
+    if isinstance(error, HTTPError) and error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return BadInput("The request cannot be understood")
+    if isinstance(error, HTTPError):
+        return Unavailable("The hub does not answer", "Try again in a moment.", reason="hub")
+    return problems.broken()
 
 
 @stream_request_body
 class ApiHandler(ProblemHandler):
     """One path of the API with all its methods."""
 
-    SUPPORTED_METHODS: ClassVar[tuple[str, ...]] = (
-        "GET", "HEAD", "POST", "DELETE", "PATCH", "PUT", "OPTIONS", "TRACE", "CONNECT",
+    SUPPORTED_METHODS = (
+        "GET",
+        "HEAD",
+        "POST",
+        "DELETE",
+        "PATCH",
+        "PUT",
+        "OPTIONS",
+        "TRACE",
+        "CONNECT",
     )  # fmt: skip - all of them: what a route lacks is answered with a problem, not with a page
 
     def initialize(self, surroundings: Surroundings, routes: Mapping[str, Route], base: str) -> None:  # type: ignore[override]
@@ -161,7 +174,9 @@ class ApiHandler(ProblemHandler):
         raw = b"".join(self.chunks)
         request = Request(
             path_args=path_args,
-            query={name: values[-1].decode("utf-8", "replace") for name, values in self.request.query_arguments.items()},
+            query={
+                name: values[-1].decode("utf-8", "replace") for name, values in self.request.query_arguments.items()
+            },
             body=_parse(self.route, raw),
             request_id=self.request_id,
             idempotency_key=self.request.headers.get("Idempotency-Key"),
@@ -177,7 +192,7 @@ class ApiHandler(ProblemHandler):
         else:
             self._finish(self.route.status, *_body(answer))
 
-    get = post = put = patch = delete = head = options = trace = connect = _serve  # type: ignore[assignment]
+    get = post = put = patch = delete = head = options = trace = connect = _serve
 
     async def _once(self, request: Request, key: Key) -> None:
         store = self.surroundings.idempotency
@@ -187,10 +202,7 @@ class ApiHandler(ProblemHandler):
             self._finish(kept.status, kept.body, "application/json")
             return
         try:
-            answer = await self.route.handler(self.caller, request)
-            if isinstance(answer, sse.Stream):
-                raise TypeError(f"{self.route.name}: a stream takes no idempotency key")
-            body, kind = _body(answer)
+            body, kind = _body(await self.route.handler(self.caller, request))
         except BaseException:
             store.undone(key)
             raise
@@ -198,12 +210,12 @@ class ApiHandler(ProblemHandler):
         self._finish(self.route.status, body, kind)
 
     def _finish(self, status: int, body: str, kind: str) -> None:
-        if status == 200 and not body:
-            status = 204
+        if status == HTTPStatus.OK and not body:
+            status = HTTPStatus.NO_CONTENT
         self.set_status(status)
         if body:
             self.set_header("Content-Type", kind)
-        elif status == 204:
+        elif status == HTTPStatus.NO_CONTENT:
             self.clear_header("Content-Type")
         self.finish(body or None)
 
@@ -278,7 +290,9 @@ def _parse(route: Route, raw: bytes) -> BaseModel | None:
         raise problems.bad_body(error) from None
 
 
-def _body(answer: Answer) -> tuple[str, str]:
+def _body(answer: Answer | sse.Stream) -> tuple[str, str]:
+    if isinstance(answer, sse.Stream):
+        raise TypeError("a stream is no answer to a POST")
     if answer is None:
         return "", ""
     if isinstance(answer, Text):
@@ -316,4 +330,3 @@ def application(handlers: Sequence[URLSpec], surroundings: Surroundings, cookie_
         log_function=lambda _handler: None,
         compress_response=False,
     )
-

@@ -21,6 +21,7 @@ from specola.core.scopes import SERVICE_NAME
 from specola.http.route import ANYBODY, PUBLIC, Caller, Route
 
 REMEMBERED = 5.0
+MOST_REMEMBERED = 4096
 PREFIX = f"/services/{SERVICE_NAME}/"
 _SERVER = re.compile(r"access:servers!server=([^/]+)/(.*)")
 _HEADER = re.compile(r"(?:token|bearer)\s+(\S+)\s*", re.IGNORECASE)
@@ -30,17 +31,34 @@ class Owner(Protocol):
     """Whose a token is, as the hub says it."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Login name, or the service's."""
+        ...
+
     @property
-    def kind(self) -> str: ...
+    def kind(self) -> str:
+        """`user` or `service`."""
+        ...
+
     @property
-    def admin(self) -> bool: ...
+    def admin(self) -> bool:
+        """Administrator of the hub."""
+        ...
+
     @property
-    def groups(self) -> tuple[str, ...]: ...
+    def groups(self) -> tuple[str, ...]:
+        """Groups at the hub."""
+        ...
+
     @property
-    def scopes(self) -> tuple[str, ...]: ...
+    def scopes(self) -> tuple[str, ...]:
+        """What the token may do."""
+        ...
+
     @property
-    def token_id(self) -> str | None: ...
+    def token_id(self) -> str | None:
+        """The token's id at the hub."""
+        ...
 
 
 class Tokens(Protocol):
@@ -66,24 +84,30 @@ class Lookup:
         if found is not None and now - found[0] < self._remembered:
             return found[1]
         owner = await self._hub.owner_of(token)
-        if len(self._known) > 4096:
+        if len(self._known) > MOST_REMEMBERED:
             self._known = {k: v for k, v in self._known.items() if now - v[0] < self._remembered}
         self._known[key] = (now, owner)
         return owner
 
 
-class BrowserSession(HubOAuth):  # type: ignore[misc]
+class BrowserSession(HubOAuth):
     """JupyterHub's own OAuth client and cookie, with our lookup in place of its five-minute cache."""
 
     lookup: Lookup
 
-    async def user_for_token(self, token: str, *_args: object, **_options: object) -> dict[str, Any] | None:  # type: ignore[override]
+    async def user_for_token(self, token: str, *_args: object, **_options: object) -> dict[str, Any] | None:
         """Called by JupyterHub's code with the token of a cookie or of a login."""
         owner = await self.lookup.owner_of(token)
-        return None if owner is None else {"name": owner.name, "kind": owner.kind, "scopes": list(owner.scopes), "owner": owner}
+        return (
+            None
+            if owner is None
+            else {"name": owner.name, "kind": owner.kind, "scopes": list(owner.scopes), "owner": owner}
+        )
 
 
-def browser_session(lookup: Lookup, api_url: str, token: str, *, hub_prefix: str = "/hub/", host: str = "") -> BrowserSession:
+def browser_session(
+    lookup: Lookup, api_url: str, token: str, *, hub_prefix: str = "/hub/", host: str = ""
+) -> BrowserSession:
     """The OAuth client `service-specola`, configured without the process environment."""
     session = BrowserSession(
         api_url=api_url,

@@ -52,7 +52,7 @@ class Idempotency:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
         with engine.begin() as connection:
-            # what ran when the service was killed may be tried again; the features' own state machines know what was done
+            # what ran when the service was killed may be tried again: the features know what was done
             connection.execute(idempotency.delete().where(idempotency.c.status.is_(None)))
 
     def begin(self, key: Key) -> Kept | None:

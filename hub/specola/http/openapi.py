@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from specola import __version__
 from specola.core.scopes import METRICS, SCOPES
@@ -20,8 +20,10 @@ _REF = "#/components/schemas/{model}"
 
 def document(routes: Sequence[Route]) -> dict[str, Any]:
     """The whole document; the same routes give the same bytes."""
-    models = sorted({m for r in routes for m in (r.request, r.response) if m} | {Problem}, key=lambda m: m.__name__)
-    schemas = _schemas(models)
+    asked: dict[type[BaseModel], JsonSchemaMode] = {r.request: "validation" for r in routes if r.request}
+    answered: dict[type[BaseModel], JsonSchemaMode] = {r.response: "serialization" for r in routes if r.response}
+    answered[Problem] = "serialization"
+    schemas = _schemas(asked | answered)
     paths: dict[str, Any] = {}
     for route in sorted(routes, key=lambda r: (r.path, r.method)):
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
@@ -54,9 +56,10 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
     }
 
 
-def _schemas(models: Sequence[type[BaseModel]]) -> dict[str, Any]:
-    requested = [(model, "validation" if model is not Problem else "serialization") for model in models]
-    _, top = models_json_schema(requested, ref_template=_REF)  # type: ignore[arg-type]
+def _schemas(models: dict[type[BaseModel], JsonSchemaMode]) -> dict[str, Any]:
+    """Answers hold every field, also those with a default; requests need not."""
+    wanted = sorted(models.items(), key=lambda item: item[0].__name__)
+    _, top = models_json_schema(wanted, ref_template=_REF)
     return dict(sorted(top["$defs"].items()))
 
 
@@ -119,3 +122,18 @@ def _id(route: Route) -> str:
 
 def _scope_table() -> str:
     return "Scopes: " + "; ".join(f"`{name}`: {text}" for name, text in SCOPES.items()) + f"; `{METRICS}`: metrics."
+
+
+def scopes_in_markdown() -> str:
+    """The table of scopes for docs/api.md."""
+    rows = [f"| `{name}` | {text} |" for name, text in SCOPES.items()]
+    return "\n".join(["| scope | allows to |", "|---|---|", *rows])
+
+
+def routes_in_markdown(routes: Sequence[Route]) -> str:
+    """The table of routes for docs/api.md."""
+    rows = [
+        f"| `{r.method} {r.path}` | `{r.scope}` | {r.summary} |"
+        for r in sorted(routes, key=lambda r: (r.path, r.method))
+    ]
+    return "\n".join(["| route | scope | what |", "|---|---|---|", *rows])

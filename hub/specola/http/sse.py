@@ -11,6 +11,7 @@ from specola.core.events import Event
 
 HEARTBEAT = 15.0
 RETRY_MS = 2000
+DIGITS = 18
 HEADERS = {
     "Content-Type": "text/event-stream",
     "Cache-Control": "no-cache, no-transform",
@@ -47,6 +48,6 @@ def encode(event: Event) -> str:
 def resume_from(header: str | None, query: str | None) -> int | None:
     """The id after which to go on, from `Last-Event-ID` or `?last_event_id`; None when there is none."""
     for text in (header, query):
-        if text and text.isascii() and text.isdigit() and len(text) <= 18:
+        if text and text.isascii() and text.isdigit() and len(text) <= DIGITS:
             return int(text)
     return None

@@ -110,4 +110,6 @@ def _right(
         return Right(what=what, allowed=False, why="you are in no group that this facility knows")
     if not allows(scopes, scope, name):
         return Right(what=what, allowed=False, why=f"this login or token lacks the scope {scope}")
-    return Right(what=what, allowed=True, why=f"through {'the group' if len(groups) == 1 else 'the groups'} {', '.join(groups)}")
+    return Right(
+        what=what, allowed=True, why=f"through {'the group' if len(groups) == 1 else 'the groups'} {', '.join(groups)}"
+    )

@@ -40,10 +40,6 @@ class Gateway(Protocol):
     async def stop(self, person: str, name: str) -> None:
         """End one cluster."""
 
-    async def people(self) -> set[str]:
-        """Everybody who has a cluster that has not ended."""
-        return {cluster.person for cluster in await self._gateway.clusters() if not cluster.status.ended}
-
     async def stop_all(self, person: str) -> list[str]:
         """End every cluster of a person."""
 

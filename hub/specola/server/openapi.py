@@ -16,9 +16,7 @@ from specola.servers import routes as servers
 from specola.servers.service import ServersService
 
 
-def api_routes(
-    who: IdentityService, notebooks: ServersService, clusters: ScaleoutService, bus: Bus
-) -> list[Route]:
+def api_routes(who: IdentityService, notebooks: ServersService, clusters: ScaleoutService, bus: Bus) -> list[Route]:
     """Every route below `/services/specola/api/v1`."""
     return [
         *identity.routes(who),

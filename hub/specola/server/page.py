@@ -13,14 +13,14 @@ from typing import Any, Self
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from jupyterhub.services.auth import HubOAuthCallbackHandler
-from tornado.web import URLSpec
+from tornado.routing import URLSpec
 
 from specola import __version__
 from specola.core.errors import Forbidden, NotFound, PublicError, Unauthenticated, Unavailable
 from specola.core.scopes import ACCESS
 from specola.facility.runtime import Runtime
 from specola.http import problems
-from specola.http.app import ProblemHandler, Surroundings
+from specola.http.app import ProblemHandler, Surroundings, public_error
 from specola.http.auth import PREFIX
 from specola.http.openapi import BASE
 from specola.identity.model import EmbeddedIdentity, Role
@@ -39,7 +39,11 @@ STATIC: Mapping[str, str] = {
     "icon.svg": "image/svg+xml",
 }
 templates = Environment(
-    loader=PackageLoader("specola.server"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    loader=PackageLoader("specola.server"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
 )
 
 
@@ -107,7 +111,13 @@ class HtmlHandler(ProblemHandler):
     def show(self, template: str, **values: Any) -> None:
         """Render a template and end the request."""
         self.set_header("Content-Type", "text/html; charset=utf-8")
-        common = {"facts": self.facts, "version": __version__, "prefix": PREFIX, "stamp": stamp, "request_id": self.request_id}
+        common = {
+            "facts": self.facts,
+            "version": __version__,
+            "prefix": PREFIX,
+            "stamp": stamp,
+            "request_id": self.request_id,
+        }
         self.finish(templates.get_template(template).render(**common, **values))
 
     def write_error(self, status_code: int, **options: Any) -> None:
@@ -115,7 +125,7 @@ class HtmlHandler(ProblemHandler):
         if self.request.headers.get("Sec-Fetch-Mode", "navigate") != "navigate":
             super().write_error(status_code, **options)
             return
-        error = self._public(status_code, options.get("exc_info", (None, None, None))[1])
+        error = public_error(options.get("exc_info", (None, None, None))[1])
         self.problem_reason = error.reason
         self.surroundings.metrics.refused(error.reason)
         self.set_status(error.status)
@@ -174,7 +184,7 @@ class StartPage(HtmlHandler):
         )
 
 
-class Callback(HubOAuthCallbackHandler, HtmlHandler):  # type: ignore[misc]
+class Callback(HubOAuthCallbackHandler, HtmlHandler):
     """The end of the hub's OAuth; JupyterHub's own code, our pages for what goes wrong."""
 
     async def prepare(self) -> None:

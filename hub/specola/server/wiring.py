@@ -33,7 +33,18 @@ from specola.server.page import ASSET, PAGE, Facts, page_handlers
 from specola.servers.culling import Limits
 from specola.servers.service import ServersService
 
-SECRETS = ("cookie", "crypt", "proxy", "service", "router", "gateway", "gateway-proxy", "gateway-db", "issuer-client", "service-cookie")
+SECRETS = (
+    "cookie",
+    "crypt",
+    "proxy",
+    "service",
+    "router",
+    "gateway",
+    "gateway-proxy",
+    "gateway-db",
+    "issuer-client",
+    "service-cookie",
+)
 
 __all__ = ["Service", "all_routes", "build"]
 

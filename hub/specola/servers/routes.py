@@ -31,8 +31,29 @@ def routes(service: ServersService) -> list[Route]:
 
     return [
         Route("GET", "/servers", SERVERS, mine, response=Servers, summary="My servers, and when they will be stopped"),
-        Route("POST", "/servers", SERVERS_WRITE, start, request=Which, response=Servers, status=202, summary="Start a server"),
-        Route("DELETE", "/servers", SERVERS_WRITE, stop, response=Servers, status=202, summary="Stop a server", query=NAME),
-        Route("GET", "/servers/progress", SERVERS, progress, stream=True, summary="A server's start in words", query=NAME),
-        Route("POST", "/servers/activity", SERVERS_WRITE, activity, request=Activity, status=204, summary="What a server does"),
+        Route(
+            "POST",
+            "/servers",
+            SERVERS_WRITE,
+            start,
+            request=Which,
+            response=Servers,
+            status=202,
+            summary="Start a server",
+        ),
+        Route(
+            "DELETE", "/servers", SERVERS_WRITE, stop, response=Servers, status=202, summary="Stop a server", query=NAME
+        ),
+        Route(
+            "GET", "/servers/progress", SERVERS, progress, stream=True, summary="A server's start in words", query=NAME
+        ),
+        Route(
+            "POST",
+            "/servers/activity",
+            SERVERS_WRITE,
+            activity,
+            request=Activity,
+            status=204,
+            summary="What a server does",
+        ),
     ]

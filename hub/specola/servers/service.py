@@ -108,7 +108,9 @@ class ServersService:
         number = 0
         async for step in self._hub.progress(person, server):
             number += 1
-            known = {key: step[key] for key in ("progress", "message", "ready", "failed", "url") if key in step}
+            known: dict[str, Any] = {
+                key: step[key] for key in ("progress", "message", "ready", "failed", "url") if key in step
+            }
             if "message" in known:
                 known["message"] = str(known["message"]).removeprefix("Spawn failed: ")
             if step.get("failed"):
@@ -198,7 +200,7 @@ class ServersService:
             url=server.url,
             started=server.started,
             busy_with=facts.busy_with,
-            stops_at=None if end is None or facts.busy_with and end[1] == "idle" else _time(end[0]),
+            stops_at=None if end is None or (facts.busy_with and end[1] == "idle") else _time(end[0]),
             why=None if end is None else WORDS[end[1]],
             warned=row is not None and row["started"] == facts.started and row["warned_for"] is not None,
         )

@@ -13,12 +13,14 @@ depends_on = None
 KEPT_SECONDS = 183 * 86400
 
 # the log of who did what is only ever added to; what is older than six months may go
-APPEND_ONLY = (
+NOT_CHANGED = (
     "CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit "
-    "BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END",
+    "BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
+)
+KEPT = (
     "CREATE TRIGGER audit_is_kept BEFORE DELETE ON audit "
     f"WHEN OLD.at > CAST(strftime('%s', 'now') AS REAL) - {KEPT_SECONDS} "
-    "BEGIN SELECT RAISE(ABORT, 'the audit log is kept six months'); END",
+    "BEGIN SELECT RAISE(ABORT, 'the audit log is kept six months'); END"
 )
 
 
@@ -70,5 +72,5 @@ def upgrade() -> None:
     op.create_table(
         "meta", sa.Column("key", sa.String, primary_key=True), sa.Column("value", sa.String, nullable=False)
     )
-    for trigger in APPEND_ONLY:
-        op.execute(trigger)
+    op.execute(NOT_CHANGED)
+    op.execute(KEPT)

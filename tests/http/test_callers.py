@@ -7,7 +7,6 @@ import logging
 import re
 
 import pytest
-
 from apirig import API, EVERYTHING, Rig
 from specola.core import log
 from specola.http.metrics import REASONS
@@ -134,7 +133,7 @@ async def test_two_at_once_with_one_key_are_one(rig: Rig, monkeypatch: pytest.Mo
     monkeypatch.setattr("specola.client.hub.Hub.start", slow)
     monkeypatch.setattr("specola.servers.service.PATIENCE", 30)
     first = asyncio.create_task(rig.ask("POST", "/servers", headers, json={}))
-    while not rig.state.calls:
+    while not rig.state.calls:  # noqa: ASYNC110 - the fake hub only keeps a list
         await asyncio.sleep(0.01)
     await asyncio.sleep(0.1)
     second = await rig.ask("POST", "/servers", headers, json={})
@@ -193,7 +192,14 @@ async def test_the_page_shows_who_where_and_what(rig: Rig) -> None:
     rig.state.server("anna", "two", age=60)
     page = await rig.http.get(PAGE, headers=NAVIGATE | rig.browser())
     assert page.status_code == 200
-    for text in ("physics", "Administration", "two", "separates nobody from anybody", "/user/anna/two", "Specola 0.1.0"):
+    for text in (
+        "physics",
+        "Administration",
+        "two",
+        "separates nobody from anybody",
+        "/user/anna/two",
+        "Specola 0.1.0",
+    ):
         assert text in page.text
     policy = page.headers["content-security-policy"]
     assert "default-src 'none'" in policy
@@ -252,7 +258,9 @@ async def test_somebody_whom_the_hub_forgot_sees_no_servers(rig: Rig) -> None:
     assert (await rig.http.get(PAGE, headers=NAVIGATE | browser)).status_code == 200
 
 
-@pytest.mark.parametrize(("name", "kind"), [("start.js", "text/javascript"), ("start.css", "text/css"), ("icon.svg", "image/svg")])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("start.js", "text/javascript"), ("start.css", "text/css"), ("icon.svg", "image/svg")]
+)
 async def test_files_of_the_page_are_kept_by_browsers(rig: Rig, name: str, kind: str) -> None:
     answer = await rig.http.get(f"{PAGE}static/{name}")
     assert answer.headers["content-type"].startswith(kind)

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-
 from apirig import Rig
 from fakehub import SERVICE_TOKEN
 from specola.client.hub import Hub
@@ -21,6 +20,7 @@ from specola.servers.model import Activity
 from specola.servers.service import ServersService
 
 HOUR = 3600.0
+LIMITS = Limits(HOUR, 300)
 
 
 class Clock:
@@ -36,7 +36,7 @@ class Clock:
 class Setting:
     """A servers service over the fake hub, with a clock of its own."""
 
-    def __init__(self, rig: Rig, limits: Limits = Limits(HOUR, 300)) -> None:
+    def __init__(self, rig: Rig, limits: Limits = LIMITS) -> None:
         self.rig = rig
         self.clock = Clock()
         self.bus = Bus()
