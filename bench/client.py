@@ -1,4 +1,4 @@
-"""From the click on *start* to a kernel that answers, over HTTP and a websocket through the proxy: the same for every hub."""
+"""From the click on *start* to a kernel that answers, over HTTP and a websocket through the proxy; for every hub."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stock JupyterHub: its own proxy, SimpleLocalProcessSpawner, JupyterLab, DummyAuthenticator; from the same packages."""
+"""Stock JupyterHub: its proxy, SimpleLocalProcessSpawner, JupyterLab, DummyAuthenticator; from the same packages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bench.client import Person
 
 # Ours is switched off, and what came into the environment with it: a stock hub has JupyterLab and its own extension.
 CONFIG = """
-import os
+import os, sys
 port, api, hub, place = {ports[0]}, {ports[1]}, {ports[2]}, {place!r}
 c.JupyterHub.bind_url = f"http://127.0.0.1:{{port}}/"
 c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{{hub}}/hub/"
@@ -35,6 +35,7 @@ c.JupyterHub.db_url = f"sqlite:///{{place}}/hub.sqlite"
 c.JupyterHub.cookie_secret_file = f"{{place}}/cookie"
 c.ConfigurableHTTPProxy.pid_file = f"{{place}}/proxy.pid"
 c.SimpleLocalProcessSpawner.home_dir_template = place + "/homes/{{username}}"
+c.Spawner.cmd = [sys.executable, "-m", "jupyterhub.singleuser"]
 c.Spawner.args = ["--ServerApp.jpserver_extensions=specola_lab=False",
                   "--ServerApp.jpserver_extensions=jupyter_server_proxy=False"]
 c.Spawner.args += ["--allow-root"] if os.geteuid() == 0 else []
