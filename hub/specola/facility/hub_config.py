@@ -38,6 +38,8 @@ def identity_settings(runtime: Runtime) -> IdentitySettings:
         "groups": groups,
         "callback_url": f"{runtime.public_url}hub/oauth_callback",
         "database": layout.database,
+        "outage_grace": identity.outage_grace,
+        "recheck_interval": identity.recheck_interval,
         "on_revoked": f"{runtime.service_url}api/v1/scaleout/people",
         "on_revoked_token": layout.secret("service"),
     }
@@ -56,7 +58,6 @@ def identity_settings(runtime: Runtime) -> IdentitySettings:
         client_secret=identity.client_secret.read().get_secret_value(),
         scopes=identity.scopes,
         username_claim=identity.username_claim,
-        outage_grace=identity.outage_grace,
         **common,
     )
 

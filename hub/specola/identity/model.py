@@ -40,6 +40,12 @@ def _different(people: tuple[DemoPerson, ...]) -> tuple[DemoPerson, ...]:
     return people
 
 
+RecheckInterval = Annotated[
+    Seconds, Field(ge=5, description="how often everybody with a server or a cluster is looked up at the issuer")
+]
+OutageGrace = Annotated[Seconds, Field(description="how long a session outlives an issuer that does not answer")]
+
+
 class EmbeddedIdentity(Section):
     """An OpenID Connect issuer of our own, for one machine."""
 
@@ -48,6 +54,8 @@ class EmbeddedIdentity(Section):
         default=DEFAULT_PEOPLE, description="who may log in"
     )
     access_token_life: Seconds = Field(default=3600, ge=5, description="life of an access token")
+    outage_grace: OutageGrace = 86400
+    recheck_interval: RecheckInterval = 900
 
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -76,9 +84,8 @@ class IamIdentity(Section):
     client_secret: SecretRef = Field(description="where the client secret is kept")
     scopes: tuple[str, ...] = Field(default=IAM_SCOPES, description="scopes to ask for")
     username_claim: str = Field(default="preferred_username", description="claim that becomes the login name")
-    outage_grace: Seconds = Field(
-        default=86400, description="how long a session outlives an issuer that does not answer"
-    )
+    outage_grace: OutageGrace = 86400
+    recheck_interval: RecheckInterval = 900
 
 
 IdentitySection = Annotated[EmbeddedIdentity | IamIdentity, Field(discriminator="kind")]
