@@ -1,7 +1,8 @@
 """Click to idle kernel: Specola beside stock JupyterHub on the same machine, one by one and ten at once.
 
 Both hubs run all the time and are asked in turn. One by one: one person's server is started and stopped again, after
-one round that does not count. Ten at once: ten people who never had a server; the clock stops at the last kernel.
+one round that does not count. Ten at once: ten people who never had a server before the first burst; the clock stops
+at the last kernel. Bursts are repeated in turn as well, the order turned round each time.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ BURST = 10
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this bench."""
     parser.add_argument("--rounds", type=int, default=5, help="how often one server is started at each hub")
+    parser.add_argument("--bursts", type=int, default=2, help="how often ten are started at once at each hub")
 
 
 def person(facility: Facility, name: str) -> Person:
@@ -40,7 +42,7 @@ def measure(options: argparse.Namespace) -> Measurement:
     ):
         ours = [person(facility, name) for name in names]
         single = one_by_one({"stock": theirs[0], "specola": ours[0]}, options.rounds)
-        bursts = {"stock": burst(theirs[1:]), "specola": burst(ours[1:])}
+        bursts = in_turn({"stock": theirs[1:], "specola": ours[1:]}, options.bursts)
     return table(single, bursts)
 
 
@@ -52,6 +54,18 @@ def one_by_one(people: dict[str, Person], rounds: int) -> dict[str, list[float]]
             seconds[name].append(somebody.click_to_idle())
             somebody.stop()
     return {name: taken[1:] for name, taken in seconds.items()}
+
+
+def in_turn(people: dict[str, list[Person]], times: int) -> dict[str, tuple[float, list[str]]]:
+    """Median seconds of the bursts at each hub, and all refusals."""
+    taken: dict[str, list[float]] = {name: [] for name in people}
+    refused: dict[str, list[str]] = {name: [] for name in people}
+    for turn in range(times):
+        for name in sorted(people, reverse=bool(turn % 2)):
+            seconds, refusals = burst(people[name])
+            taken[name].append(seconds)
+            refused[name] += refusals
+    return {name: (median(taken[name]), refused[name]) for name in people}
 
 
 def burst(people: Sequence[Person]) -> tuple[float, list[str]]:
@@ -94,9 +108,9 @@ def table(single: dict[str, list[float]], bursts: dict[str, tuple[float, list[st
             "stock_s": alone["stock"],
             "specola_s": alone["specola"],
             "ratio": rounded(alone["specola"] / alone["stock"]),
-            "burst10_s": rounded(bursts["specola"][0]),
+            "burst10_s": bursts["specola"][0],
             "burst10_refused": len(bursts["specola"][1]),
-            "stock_burst10_s": rounded(bursts["stock"][0]),
+            "stock_burst10_s": bursts["stock"][0],
             "stock_burst10_refused": len(bursts["stock"][1]),
         },
         [f"{name}: {refusal}" for name, (_, refusals) in bursts.items() for refusal in refusals],

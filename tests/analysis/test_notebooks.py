@@ -21,7 +21,7 @@ import specola_lab
 from distributed import LocalCluster
 
 class Cluster(LocalCluster):
-    shutdown = LocalCluster.close
+    stop = LocalCluster.close
 
 scaleout = types.ModuleType("specola_lab.scaleout")
 scaleout.cluster = lambda workers: Cluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
