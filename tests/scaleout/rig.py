@@ -24,6 +24,7 @@ from cryptography.fernet import Fernet
 from dask_gateway import Gateway
 from dask_gateway.auth import JupyterHubAuth
 from distributed import Client
+from running import free_port, wait_for
 from specola.core.accounts import Ledger
 from specola.core.layout import Layout
 from specola.core.people import remove_account
@@ -31,8 +32,6 @@ from specola.facility.runtime import Addresses, Ports, Runtime, addresses_file, 
 from specola.scaleout.adapters import gateway_config_file
 from specola.scaleout.adapters.gateway_auth import in_headers
 from specola.scaleout.adapters.proxy_command import TOKEN_VARIABLE, proxy_argv
-
-from running import free_port, wait_for
 
 ACCESS = "access:services!service=dask-gateway"
 FACILITY = {

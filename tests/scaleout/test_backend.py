@@ -1,4 +1,4 @@
-"""The back end inside this process with a launcher of named failings: what the real one cannot be made to do at will."""
+"""The back end inside this process, with a launcher that fails as it is told."""
 
 from __future__ import annotations
 
@@ -79,9 +79,7 @@ class Gate:
         headers = {"Authorization": "token the-service", **in_headers(person, [group])}
         answer = await self.client.request(method, path, headers=headers, **more)
         text = await answer.text()
-        return SimpleNamespace(
-            status=answer.status, headers=answer.headers, json=await answer.json() if text else None
-        )
+        return SimpleNamespace(status=answer.status, headers=answer.headers, json=await answer.json() if text else None)
 
     async def create(self, **options: Any) -> str:
         answer = await self.ask("POST", "/api/v1/clusters/", json={"cluster_options": options})
@@ -110,13 +108,13 @@ class Gate:
 
     async def until_status(self, name: str, status: str) -> dict[str, Any]:
         async with asyncio.timeout(10):
-            while (shown := await self.shown(name))["status"] != status:
+            while (shown := await self.shown(name))["status"] != status:  # noqa: ASYNC110 - asked over HTTP
                 await asyncio.sleep(0.02)
         return shown
 
     async def until(self, condition: Any) -> None:
         async with asyncio.timeout(10):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - another task changes it
                 await asyncio.sleep(0.02)
 
     def workers(self, name: str) -> list[str]:

@@ -13,9 +13,9 @@ import psutil
 import pytest
 from dask_gateway import Gateway, GatewayCluster
 from distributed import Client
+from running import wait_for
 from specola.scaleout.adapters.for_service import CLUSTERS, PERSON
 
-from running import wait_for
 from scaleout import work
 from scaleout.rig import Rig, direct
 
@@ -158,9 +158,9 @@ def test_nobody_connects_without_the_clusters_certificate(rig: Rig, anna: Gatewa
     """A scheduler's port is open to everybody on the machine, its TLS to the owner's certificate only."""
     with rig.gateway(rig.hub.token("paola", "physics")) as gateway, gateway.new_cluster() as other:
         address = anna.sync(anna._cluster_report, cluster.name).options["specola"]["address"]
-        with pytest.raises(OSError, match="Timed out|certificate|CERTIFICATE"):
+        with pytest.raises(OSError, match=r"Timed out|certificate|CERTIFICATE"):
             Client(address, security=other.security, timeout=4, set_as_default=False)
-    with pytest.raises(OSError, match="Connection|Timed out"):
+    with pytest.raises(OSError, match=r"Connection|Timed out"):
         Client(address.replace("tls", "tcp"), timeout=4, set_as_default=False)
 
 

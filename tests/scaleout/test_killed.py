@@ -11,8 +11,8 @@ import psutil
 import pytest
 from dask_gateway import Gateway
 from distributed import Client, Future
-
 from running import wait_for
+
 from scaleout import work
 from scaleout.rig import FACILITY, Rig, direct, started
 
@@ -53,7 +53,7 @@ def check_exact(client: Client, futures: list[Future]) -> None:
 
 def test_gateway(broken: Rig, computing: tuple[Gateway, str, Client]) -> None:
     """The computation does not notice; the gateway finds the same processes again and scales them."""
-    gateway, name, client = computing
+    _, name, client = computing
     before, futures = broken.pids(name), begin(client)
     broken.kill("gateway")
     broken.start("gateway")

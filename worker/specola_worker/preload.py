@@ -41,7 +41,7 @@ def bind(path: Path) -> socket.socket:
 
 
 def start_http_server(
-    node: Any,  # noqa: ANN401 - distributed is not typed
+    node: Any,
     routes: list[Any],
     dashboard_address: object = None,  # noqa: ARG001 - the signature is distributed's
     default_port: int = 0,  # noqa: ARG001

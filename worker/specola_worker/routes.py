@@ -20,7 +20,7 @@ from distributed.http.utils import RequestHandler
 SUMMED = ("nthreads", "memory", "memory_limit", "cpu", "executing", "ready", "spilled")
 
 
-def describe(worker: Any) -> dict[str, Any]:  # noqa: ANN401 - distributed is not typed
+def describe(worker: Any) -> dict[str, Any]:
     """One worker as its scheduler last heard of it."""
     metrics = worker.metrics
     return {
@@ -36,7 +36,7 @@ def describe(worker: Any) -> dict[str, Any]:  # noqa: ANN401 - distributed is no
     }
 
 
-def idle_since(scheduler: Any) -> float | None:  # noqa: ANN401
+def idle_since(scheduler: Any) -> float | None:
     """When the last work ended; None while something runs or waits for a worker."""
     if scheduler.unrunnable or scheduler.queued or any(w.processing for w in scheduler.workers.values()):
         return None
@@ -44,7 +44,7 @@ def idle_since(scheduler: Any) -> float | None:  # noqa: ANN401
     return float(log[-1][-1] if log else scheduler.time_started)
 
 
-def describe_tasks(scheduler: Any) -> dict[str, int]:  # noqa: ANN401
+def describe_tasks(scheduler: Any) -> dict[str, int]:
     """How far the work is, over all computations."""
     prefixes = scheduler.task_prefixes.values()
     states: dict[str, int] = {}
@@ -60,7 +60,7 @@ def describe_tasks(scheduler: Any) -> dict[str, int]:  # noqa: ANN401
     }
 
 
-def describe_cluster(scheduler: Any) -> dict[str, Any]:  # noqa: ANN401
+def describe_cluster(scheduler: Any) -> dict[str, Any]:
     """The whole answer of `/specola/workers`."""
     workers = [describe(worker) for worker in scheduler.workers.values()]
     totals: dict[str, Any] = {key: sum(worker[key] for worker in workers) for key in SUMMED}
@@ -72,7 +72,7 @@ def describe_cluster(scheduler: Any) -> dict[str, Any]:  # noqa: ANN401
     }
 
 
-class WorkersHandler(RequestHandler):  # type: ignore[misc]  # distributed is not typed
+class WorkersHandler(RequestHandler):
     """Answers on the socket that only the cluster's owner can open."""
 
     def get(self) -> None:

@@ -28,7 +28,7 @@ __all__ = ["SchedulerService", "dask_setup", "preload"]
 class Reporter:
     """A gateway client whose heartbeats carry a report of ours under `specola`."""
 
-    def __init__(self, client: Any, service: SchedulerService) -> None:  # noqa: ANN401 - dask-gateway is not typed
+    def __init__(self, client: Any, service: SchedulerService) -> None:
         self.client = client
         self.service = service
         self.token = client.token
@@ -46,17 +46,17 @@ class Reporter:
         try:
             await self.heartbeat(self.last)
             await self.client.shutdown()
-        except Exception:  # noqa: BLE001 - any failure leaves the cluster running until the next check
+        except Exception:
             log.warning("the gateway does not answer; an idle cluster stays", exc_info=True)
             self.ending = ""
 
 
-class SchedulerService(upstream.GatewaySchedulerService):  # type: ignore[misc]  # dask-gateway is not typed
+class SchedulerService(upstream.GatewaySchedulerService):
     """What the gateway talks to inside the scheduler."""
 
-    def __init__(self, scheduler: Any, **settings: Any) -> None:  # noqa: ANN401
+    def __init__(self, scheduler: Any, **settings: Any) -> None:
         super().__init__(scheduler, **settings)
-        self.gateway = Reporter(self.gateway, self)
+        self.gateway: Reporter = Reporter(settings["gateway"], self)
         self.count = int(os.environ.get(WORKERS, "0"))
 
     def worker_added(self, worker_address: str) -> None:

@@ -42,7 +42,7 @@ LOOK_PATIENCE = 1.0
 SCHEDULER_MEMORY_GIB = 2.0
 
 
-class LauncherClusterConfig(ClusterConfig):  # type: ignore[misc]  # dask-gateway is not typed
+class LauncherClusterConfig(ClusterConfig):
     """What is kept of a cluster besides upstream's own settings."""
 
     site = Unicode()
@@ -51,7 +51,7 @@ class LauncherClusterConfig(ClusterConfig):  # type: ignore[misc]  # dask-gatewa
     request_id = Unicode(help="the request that asked for it")
 
 
-class LauncherBackend(DBBackendBase):  # type: ignore[misc]  # dask-gateway is not typed
+class LauncherBackend(DBBackendBase):
     """Starts, stops and watches the processes of clusters through the launcher."""
 
     cluster_config_class = Type(LauncherClusterConfig, klass=ClusterConfig)
@@ -61,7 +61,7 @@ class LauncherBackend(DBBackendBase):  # type: ignore[misc]  # dask-gateway is n
     group_table = AnyTrait({}, help="group → its part of `scaleout:`", config=True)
     watch_period = Float(3.0, help="seconds between looks at running schedulers", config=True)
 
-    def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - traitlets
+    def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.launcher = Launcher(Path(self.launcher_socket))
         self.glance = Launcher(Path(self.launcher_socket), wait=LOOK_PATIENCE)
@@ -94,8 +94,10 @@ class LauncherBackend(DBBackendBase):  # type: ignore[misc]  # dask-gateway is n
         self._renumber_routes()
 
     def _renumber_routes(self) -> None:
-        """Make a client proxy that outlived the last gateway fetch all routes: upstream counts them from 1 again,
-        and the proxy would miss those whose number it has seen already."""
+        """Make a client proxy that outlived the last gateway fetch all routes.
+
+        Upstream counts them from 1 again, and the proxy would miss those whose number it has seen already.
+        """
         start = int(time.time())
         self.proxy.offset += start
         self.proxy._next_id += start  # noqa: SLF001 - upstream has no other way
@@ -108,7 +110,7 @@ class LauncherBackend(DBBackendBase):  # type: ignore[misc]  # dask-gateway is n
         """Remember the groups of somebody whom the authenticator has just recognised."""
         self.people[user.name] = frozenset(user.groups)
 
-    def options_for(self, user: User) -> Any:  # noqa: ANN401 - dask-gateway is not typed
+    def options_for(self, user: User) -> Any:
         """The options that somebody may choose from."""
         try:
             return cluster_options(self.settings, list(self.environments), user)
@@ -335,5 +337,3 @@ class LauncherBackend(DBBackendBase):  # type: ignore[misc]  # dask-gateway is n
             for cluster, alive in zip(running, await self.do_check_clusters(running), strict=True):
                 if not alive:
                     await self.stop_cluster(cluster.name, failed=True)
-
-

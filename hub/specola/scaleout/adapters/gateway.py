@@ -71,7 +71,10 @@ class GatewayApi:
     async def _ask(
         self, method: str, path: str, person: str = "", groups: Collection[str] = (), json: Any = None
     ) -> httpx.Response:
-        headers = {"Authorization": f"token {self._token}", log.REQUEST_ID_HEADER: log.request_id.get() or log.new_request_id()}
+        headers = {
+            "Authorization": f"token {self._token}",
+            log.REQUEST_ID_HEADER: log.request_id.get() or log.new_request_id(),
+        }
         if person:
             headers |= in_headers(person, groups)
         limit = time.monotonic() + self._patience

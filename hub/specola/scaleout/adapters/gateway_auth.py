@@ -7,6 +7,7 @@ import hmac
 import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
+from http import HTTPStatus
 from urllib.parse import quote, unquote
 
 import aiohttp
@@ -46,7 +47,7 @@ def refused(why: str) -> web.HTTPUnauthorized:
     return web.HTTPUnauthorized(reason=why, headers={"WWW-Authenticate": "jupyterhub"})
 
 
-class Person(User):  # type: ignore[misc]  # dask-gateway is not typed
+class Person(User):
     """Somebody for whom other people's clusters do not exist."""
 
     def has_permissions(self, cluster: Cluster) -> bool:
@@ -56,7 +57,7 @@ class Person(User):  # type: ignore[misc]  # dask-gateway is not typed
         return True
 
 
-class GatewayAuthenticator(Authenticator):  # type: ignore[misc]  # dask-gateway is not typed
+class GatewayAuthenticator(Authenticator):
     """Asks the hub whose token it is, and remembers the answer for seconds only.
 
     Upstream's cookies are not used: they would outlive a revoked token, and a service that asks for
@@ -67,7 +68,7 @@ class GatewayAuthenticator(Authenticator):  # type: ignore[misc]  # dask-gateway
     service_token = Unicode(help="secret of the API service, which may ask on behalf of a person", config=True)
     remember = Float(5.0, help="seconds for which the hub's answer about a token holds", config=True)
 
-    async def setup(self, app: web.Application) -> None:
+    async def setup(self, app: web.Application) -> None:  # noqa: ARG002 - upstream's signature
         """Called by the gateway when it starts."""
         self.session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10))
         self.known: dict[str, Known] = {}
@@ -114,7 +115,7 @@ class GatewayAuthenticator(Authenticator):  # type: ignore[misc]  # dask-gateway
             ) as answer:
                 if answer.status in (401, 403, 404):
                     raise refused("The hub does not know this token")
-                if answer.status != 200:
+                if answer.status != HTTPStatus.OK:
                     raise web.HTTPBadGateway(reason="The hub does not answer as it should")
                 data = await answer.json()
         except (aiohttp.ClientError, TimeoutError):

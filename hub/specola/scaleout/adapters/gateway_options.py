@@ -22,7 +22,7 @@ def cluster_options(section: ScaleoutSection, environments: Collection[str], use
     if not sites:
         raise Forbidden("None of your groups may use a site of this facility", reason="no_site")
 
-    def configure(options: Any, user: User) -> dict[str, Any]:  # noqa: ANN401 - dask-gateway is not typed
+    def configure(options: Any, user: User) -> dict[str, Any]:
         return {"site": options.site, "software": options.environment, "groups": sorted(user.groups)}
 
     return Options(

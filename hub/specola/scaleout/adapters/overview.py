@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from dask_gateway_server.backends.db_base import Cluster as Record
 from dask_gateway_server.backends.db_base import JobStatus
 
@@ -37,7 +35,7 @@ def wanted(record: Record) -> int:
     return int(record.count if record.status >= JobStatus.RUNNING else record.options.get("workers", 0))
 
 
-def reason_of(record: Record, status: Status, workers: Workers, note: str) -> str:
+def reason_of(status: Status, workers: Workers, note: str) -> str:
     """Why it is so, in words; `note` is what was recorded about an end or about a worker's failure."""
     if status in (Status.FAILED, Status.STOPPED, Status.STOPPING):
         return note
@@ -63,7 +61,7 @@ def describe(record: Record, report: Report, note: str, idle_timeout: int) -> Ow
         site=record.options.get("site", ""),
         environment=record.options.get("environment", ""),
         status=status,
-        reason=reason_of(record, status, workers, note),
+        reason=reason_of(status, workers, note),
         workers=workers,
         adaptive=report.adaptive if running else None,
         started=record.start_time / 1000,
@@ -75,5 +73,5 @@ def describe(record: Record, report: Report, note: str, idle_timeout: int) -> Ow
 
 def last_lines(log: str, lines: int = 3, width: int = 200) -> str:
     """The end of a log for a reason: lines that say something, without their time stamps' noise."""
-    said: list[Any] = [line.strip()[:width] for line in log.splitlines() if line.strip()]
+    said = [line.strip()[:width] for line in log.splitlines() if line.strip()]
     return " / ".join(said[-lines:])

@@ -18,18 +18,24 @@ class ProxyPorts(Protocol):
     """The ports that concern the client proxy."""
 
     @property
-    def gateway(self) -> int: ...
+    def gateway(self) -> int:
+        """The gateway itself."""
+
     @property
-    def gateway_proxy(self) -> int: ...
+    def gateway_proxy(self) -> int:
+        """HTTP of the client proxy."""
+
     @property
-    def gateway_tcp(self) -> int: ...
+    def gateway_tcp(self) -> int:
+        """Connections of stock clients to schedulers."""
 
 
 class HasPorts(Protocol):
     """The part of a runtime that the proxy's command is made from."""
 
     @property
-    def ports(self) -> ProxyPorts: ...
+    def ports(self) -> ProxyPorts:
+        """The facility's ports."""
 
 
 def program() -> Path:
