@@ -15,7 +15,7 @@ from specola.cli.reset import reset
 from specola.core import processinfo
 from specola.core.accounts import Ledger, account_exists, group_exists
 from specola.core.errors import Conflict, SpecolaError
-from specola.launcher.reset import remains
+from specola.launcher.reset import is_up, remains
 from specola.launcher.reset import reset as remove
 
 SLEEP = ["/bin/sleep", "600"]
@@ -77,6 +77,8 @@ def test_reset_refuses_while_the_facility_is_up() -> None:
         program.chmod(0o755)
         with subprocess.Popen([program]) as supervisor:
             (here.layout.run / "supervisord.pid").write_text(str(supervisor.pid))
+            while not is_up(here.layout):  # right after exec a command line is still empty
+                time.sleep(0.01)
             with pytest.raises(Conflict):
                 command(here, "--yes")
             supervisor.kill()

@@ -252,7 +252,7 @@ def _link(link: Path, target: Path) -> None:
         link.symlink_to(target)
 
 
-def become(account: Account) -> None:
+def become(account: Account) -> None:  # pragma: no cover - in children that exec or exit at once
     """Turn this process into the account's, for good."""
     os.initgroups(account.name, account.gid)
     os.setresgid(account.gid, account.gid, account.gid)
@@ -278,7 +278,7 @@ def as_account(account: Account, action: Callable[[], str | None]) -> str:
     """Do something with the rights of an account only, in a child: what it answers; what went wrong is raised here."""
     reading, writing = os.pipe()
     child = os.fork()
-    if child == 0:
+    if child == 0:  # pragma: no cover - exits at once, which no measurement survives
         code = 1
         try:
             os.umask(0o077)

@@ -51,7 +51,7 @@ def fork(plan: Plan) -> tuple[int, str]:
         return pid, pipe.read().decode(errors="replace")
 
 
-def _child(plan: Plan, writing: int) -> NoReturn:
+def _child(plan: Plan, writing: int) -> NoReturn:  # pragma: no cover - ends in exec, which no measurement survives
     try:
         _leave_parent(plan)
         _limit(plan)
@@ -69,7 +69,7 @@ def _child(plan: Plan, writing: int) -> NoReturn:
         os._exit(127)
 
 
-def _leave_parent(plan: Plan) -> None:
+def _leave_parent(plan: Plan) -> None:  # pragma: no cover - the same
     """Own session, default signals, no descriptor of the launcher's after exec."""
     os.setsid()
     signal.set_wakeup_fd(-1)
@@ -86,14 +86,14 @@ def _leave_parent(plan: Plan) -> None:
                 os.set_inheritable(int(path.name), False)  # noqa: FBT003 - positional in the standard library
 
 
-def _limit(plan: Plan) -> None:
+def _limit(plan: Plan) -> None:  # pragma: no cover - the same
     # raising is allowed to everybody; lowering the facility's own would need a capability that containers lack
     Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     plan.box.enter()
 
 
-def _own_identity() -> dict[str, int]:
+def _own_identity() -> dict[str, int]:  # pragma: no cover - the same
     own = processinfo.identity(os.getpid())
     return {"pid": os.getpid(), "start": own.start if own else 0}
 
