@@ -19,6 +19,7 @@ import time
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 from dask_gateway import GatewayCluster
 from distributed.core import rpc
@@ -95,6 +96,12 @@ class Cluster(GatewayCluster):
         """What the facility says about this cluster: status, reason, workers, adaptive, site."""
         return Api().get(f"scaleout/clusters/{self.name}")
 
+    def close(self, shutdown: bool | None = None) -> None:  # noqa: FBT001 - upstream's signature
+        """Let go of the connection; the cluster itself goes on unless `shutdown`."""
+        super().close(shutdown)
+        # upstream's Gateway.__del__ would stop its loop a second time, and write that into the notebook
+        vars(self.gateway).pop("_loop_runner", None)
+
     def stop(self) -> None:
         """End the cluster; results that only its workers hold are lost. Twice is no error."""
         try:
@@ -166,17 +173,16 @@ def cluster(workers: int = 4, site: str | None = None, environment: str | None =
     """
     api = Api()
     wanted = {"workers": workers, "site": site or "", "environment": environment or ""}
-    made = api.post("scaleout/clusters", wanted)
-    return connect(_started(api, made["name"]))
+    return connect(api.post("scaleout/clusters", wanted)["name"])
 
 
-def _started(api: Api, name: str) -> str:
-    """Wait for the scheduler, so that a start that failed is told in the facility's words."""
+def _await_scheduler(api: Api, name: str) -> None:
+    """Wait until it runs, so that a start that failed is told in the facility's words."""
     end = time.monotonic() + START_SECONDS
     while time.monotonic() < end:
-        now = api.get(f"scaleout/clusters/{name}")
+        now = api.get(f"scaleout/clusters/{quote(name, safe='')}")
         if now["status"] == "running":
-            return name
+            return
         if now["status"] not in ("pending", "starting"):
             raise ScaleoutError(f"Cluster {name[:8]} {now['status']}", now["reason"])
         time.sleep(0.25)
@@ -185,15 +191,15 @@ def _started(api: Api, name: str) -> str:
 
 def connect(name: str | None = None) -> Cluster:
     """A cluster that runs already; without a name, the newest of yours."""
+    api = Api()
     if name is None:
         alive = [one for one in list() if one["status"] not in ("stopped", "failed")]
         if not alive:
             raise ScaleoutError("You have no cluster", "Make one with scaleout.cluster(workers=4) or in the panel.")
         name = str(max(alive, key=lambda one: one["started"])["name"])
-    try:
-        return Cluster.from_name(name, shutdown_on_close=False)
-    except ValueError as error:
-        raise ScaleoutError("There is no such cluster of yours", "scaleout.list() names those there are.") from error
+    _await_scheduler(api, name)
+    found: Cluster = Cluster.from_name(name, shutdown_on_close=False)
+    return found
 
 
 def list() -> _builtin_list[dict[str, Any]]:  # noqa: A001 - reads as scaleout.list()

@@ -11,10 +11,9 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from jupyter_server.serverapp import ServerApp
+from lab.fakeapi import FakeFacility
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
-
-from lab.fakeapi import FakeFacility
 
 LOGIN = "login-token"
 

@@ -14,6 +14,7 @@ import os
 import socket
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from tornado.netutil import bind_sockets
 
 GIB = 1024**3
 MAX_WORKERS = 8
-TOKEN = "token-of-the-fake-facility"  # noqa: S105
+TOKEN = "token-of-the-fake-facility"
 
 
 def bind_deep(path: Path) -> socket.socket:
@@ -228,7 +229,8 @@ class Api(Answer):
         asked = body.get("workers", body.get("maximum", 0))
         held = self.facility.used() - (cluster["workers"]["wanted"] if cluster else 0)
         if held + asked > MAX_WORKERS:
-            allowed = f"Your groups allow {MAX_WORKERS} workers; {held} are in use. Ask for at most {MAX_WORKERS - held}."
+            left = MAX_WORKERS - held
+            allowed = f"Your groups allow {MAX_WORKERS} workers; {held} are in use. Ask for at most {left}."
             self.problem(422, "More workers than your groups allow", allowed)
             return
         self.set_status(202)
@@ -363,10 +365,17 @@ def me(name: str) -> dict[str, Any]:
     }
 
 
+async def until(true: Callable[[], object], seconds: float = 5.0) -> None:
+    """Wait for a condition, never for a time."""
+    async with asyncio.timeout(seconds):
+        while not true():  # noqa: ASYNC110 - what is waited for knows nothing of us
+            await asyncio.sleep(0.01)
+
+
 async def _serve(home: Path) -> None:
     facility = FakeFacility(home, seconds_to_grow=1.0)
-    print(f"SPECOLA_API_URL={await facility.start()}")  # noqa: T201
-    print(f"JUPYTERHUB_API_TOKEN={facility.token}", flush=True)  # noqa: T201
+    print(f"SPECOLA_API_URL={await facility.start()}")
+    print(f"JUPYTERHUB_API_TOKEN={facility.token}", flush=True)
     await asyncio.Event().wait()
 
 

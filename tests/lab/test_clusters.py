@@ -6,11 +6,10 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from yarl import URL
-
 from lab.conftest import Lab
 from lab.fakeapi import bind_deep
 from specola_lab import schedulers
+from yarl import URL
 
 
 @pytest.fixture

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 from pathlib import Path
 
 from lab.conftest import Lab
-from lab.fakeapi import FakeFacility
+from lab.fakeapi import FakeFacility, until
 from specola_lab import app, home, settings
 from specola_lab.activity import Heartbeat
 from specola_lab.facility import Facility
@@ -76,9 +75,7 @@ async def test_the_heartbeat_says_what_runs(facility: FakeFacility, home: Path) 
 
 
 async def test_the_server_reports_by_itself(lab: Lab) -> None:
-    async with asyncio.timeout(5):
-        while not lab.facility.reports:
-            await asyncio.sleep(0.01)
+    await until(lambda: lab.facility.reports)
     assert lab.facility.reports[0]["kernels_busy"] == 0
 
 
