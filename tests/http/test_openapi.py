@@ -9,7 +9,8 @@ import pytest
 from apirig import Rig
 from openapi_spec_validator import validate
 from running import TOP
-from specola.http.openapi import routes_in_markdown, scopes_in_markdown
+from specola.http.openapi import document, routes_in_markdown, scopes_in_markdown
+from specola.http.route import PUBLIC, Caller, Request, Route
 from specola.server.openapi import all_routes, openapi
 
 DOCUMENT = openapi()
@@ -48,3 +49,11 @@ async def test_a_real_answer_has_the_shape_that_is_promised(rig: Rig) -> None:
         answer = (await rig.ask("GET", path, rig.token())).json()
         schema = {"$ref": f"#/components/schemas/{model}", "components": DOCUMENT["components"]}
         Draft202012Validator(schema).validate(answer)
+
+
+def test_a_public_route_asks_for_nothing() -> None:
+    async def nothing(_caller: Caller, _request: Request) -> None:
+        return None
+
+    health = Route("GET", "/healthz", PUBLIC, nothing, summary="The service answers")
+    assert "security" not in document([health])["paths"]["/healthz"]["get"]

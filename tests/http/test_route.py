@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError, model_validator
 from specola.core.scopes import IDENTITY, SCOPES, allows
+from specola.http.app import api_handlers
+from specola.http.problems import bad_body
 from specola.http.route import PUBLIC, Caller, Request, Route
 
 
@@ -73,3 +75,33 @@ def test_the_path_is_a_pattern_with_names_and_nothing_more() -> None:
 
 def test_scopes_have_descriptions() -> None:
     assert all(name.startswith("custom:specola:") and text for name, text in SCOPES.items())
+
+
+def test_two_routes_of_one_name_are_refused() -> None:
+    route = Route("GET", "/x", IDENTITY, nothing, summary="s")
+    with pytest.raises(ValueError, match="declared twice"):
+        api_handlers("/base", [route, route], None)  # type: ignore[arg-type]
+
+
+def test_a_fixed_path_wins_over_a_parameter() -> None:
+    routes = [Route("GET", p, IDENTITY, nothing, summary="s") for p in ("/x/{name}", "/x/fixed")]
+    first, _ = api_handlers("/base", routes, None)  # type: ignore[arg-type]
+    assert first.regex.fullmatch("/base/x/fixed")
+    assert not first.regex.fullmatch("/base/x/other")
+
+
+class Strict(BaseModel):
+    x: int
+
+    @model_validator(mode="after")
+    def _no_seven(self) -> Strict:
+        if self.x == 7:
+            raise ValueError(f"{self.x} is not wanted")
+        return self
+
+
+def test_the_text_of_a_validator_is_not_repeated() -> None:
+    """It may hold what the caller sent."""
+    with pytest.raises(ValidationError) as caught:
+        Strict.model_validate({"x": 7})
+    assert bad_body(caught.value).detail == "the body: the value is not allowed"

@@ -168,6 +168,7 @@ class StartPage(HtmlHandler):
         token = self.xsrf_token
         state = {
             "api": BASE,
+            "health": f"{PREFIX}healthz",
             "hub": self.facts.hub,
             "user": me.name,
             "quota_gib": self.facts.quota_gib,

@@ -17,7 +17,7 @@ async function call(method, path, body) {
   try {
     answer = await fetch(state.api + path, { method, headers, body: body && JSON.stringify(body), cache: "no-store" });
   } catch {
-    throw new Problem({ title: "The facility does not answer", detail: "It is probably being restarted.", status: 0 });
+    throw new Problem({ ...away, status: 0 });
   }
   if (answer.ok) return answer;
   throw new Problem(await answer.json().catch(() => ({ title: "The facility does not answer", status: answer.status })));
@@ -183,10 +183,10 @@ async function follow(name) {
   setTimeout(refresh, end ? 0 : 1000);
 }
 
-async function stream(path, seen, onopen = () => {}) {
+async function stream(path, seen, onopen = () => {}, signal = undefined) {
   const headers = { "X-XSRFToken": xsrf, Accept: "text/event-stream" };
   if (path.startsWith("/events") && view.lastId !== null) headers["Last-Event-ID"] = view.lastId;
-  const answer = await fetch(state.api + path, { headers, cache: "no-store" });
+  const answer = await fetch(state.api + path, { headers, cache: "no-store", signal });
   if (!answer.ok) throw new Problem(await answer.json().catch(() => ({ status: answer.status, title: "The facility does not answer" })));
   onopen();
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -205,19 +205,34 @@ async function stream(path, seen, onopen = () => {}) {
   }
 }
 
+const away = { title: "The facility does not answer", detail: "It is probably being restarted; servers go on running." };
+
 async function listen() {
-  for (let pause = 1000; ; pause = Math.min(pause * 2, 15000)) {
+  for (let pause = 500; ; pause = Math.min(pause * 2, 4000)) {
+    view.listening = new AbortController();
     try {
-      await stream("/events", ({ type }) => { if (type.startsWith("servers.") || type === "resync") refresh(); }, () => { pause = 500; refresh(); });
+      await stream("/events", ({ type }) => { if (type.startsWith("servers.") || type === "resync") refresh(); },
+        () => { pause = 250; refresh(); }, view.listening.signal);
     } catch (problem) {
-      say(problem instanceof Problem ? problem : { title: "The facility does not answer", detail: "It is probably being restarted." });
+      say(problem instanceof Problem ? problem : away);
       if (problem.status === 401) return;
     }
     await new Promise((done) => setTimeout(done, pause));
   }
 }
 
+// a proxy may hold a stream open whose other end is dead
+async function check() {
+  if (document.hidden) return;
+  const answer = await fetch(state.health, { cache: "no-store", signal: AbortSignal.timeout(4000) }).catch(() => null);
+  if (answer?.ok) return;
+  say(away);
+  view.listening?.abort();
+}
+
 draw();
 for (const server of view.servers ?? []) if (server.state === "starting") follow(server.name);
 listen();
+setInterval(check, 4000);
 setInterval(() => { if (!document.hidden) refresh(); }, 30000);
+document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
