@@ -115,5 +115,5 @@ def hub(facility: dict[str, Any] | None = None) -> Iterator[Hub]:
             yield running
         finally:
             for child in running.children.values():
-                child.kill()
-                child.wait()
+                child.terminate()
+                child.wait(30)

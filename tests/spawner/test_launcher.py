@@ -248,3 +248,31 @@ async def test_names_that_people_bring_are_all_safe(inside: Place) -> None:
         assert len(account.name) <= 31
         homes.add(account.home)
     assert len(homes) == len(names)
+
+
+async def test_ledger_that_cannot_be_read_does_not_keep_programs_alive(inside: Place) -> None:
+    """To end a program its record is enough."""
+    client = inside.client()
+    started = await client.start("server.anna", "anna", SLEEP, {})
+    text = inside.ledger.read_text() if inside.ledger.exists() else None
+    inside.ledger.parent.mkdir(exist_ok=True)
+    inside.ledger.write_text("broken")
+    try:
+        await client.end("server.anna", grace=0)
+    finally:
+        inside.ledger.unlink() if text is None else inside.ledger.write_text(text)
+    assert processinfo.identity(started.pid) is None
+
+
+async def test_program_that_ignores_being_asked_is_ended(inside: Place) -> None:
+    client = inside.client()
+    script = "trap '' TERM; echo ready; while :; do sleep 0.1; done"
+    await client.start("server.anna", "anna", ["/bin/sh", "-c", script], {})
+    await said(inside, "server.anna", "ready")
+    assert await client.end("server.anna", grace=0.3) == Gone(-9)
+    assert await client.end("server.anna") == Gone(None)
+
+
+async def test_log_of_nobody_is_not_found(inside: Place) -> None:
+    with pytest.raises(NotFound):
+        await inside.client().log("server.nobody")

@@ -146,8 +146,7 @@ class Programs:
         record = self._look(key)
         if record is None or not record.alive:
             raise NotFound("No such program runs")
-        account = self._people.account(record.person)
-        self._as_person(account, lambda: write_files(Path(record.files), files))
+        self._as_person(_account(record), lambda: write_files(Path(record.files), files))
         return {"files": record.files}
 
     # end
@@ -226,20 +225,20 @@ class Programs:
             return False
         if not processinfo.of_account(record.uid):
             return False
-        account = Account(record.account, record.uid, record.uid, Path(record.home), Path(record.home))
         # kill(-1) as the account: nothing that forks meanwhile escapes, and nothing of others can be hit
-        as_account(account, _kill_all)
+        as_account(_account(record), _kill_all)
         return True
 
     def _as_person(self, account: Account, action: Callable[[], str | None]) -> str:
         return as_account(account, action) if self._people.separate else action() or ""
 
     def _remove_files(self, record: Record) -> None:
-        account = self._people.account(record.person)
+        account = _account(record)
 
         def remove() -> None:
             shutil.rmtree(record.files, ignore_errors=True)
-            (account.runtime / "keys" / record.key).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                (account.runtime / "keys" / record.key).unlink()
 
         self._as_person(account, remove)
 
@@ -293,6 +292,11 @@ async def _until(condition: Callable[[], bool], seconds: float) -> None:
     limit = time.monotonic() + seconds
     while not condition() and time.monotonic() < limit:  # noqa: ASYNC110 - what others do to processes sets no event
         await asyncio.sleep(LOOK_EVERY)
+
+
+def _account(record: Record) -> Account:
+    """The account that a program runs as, from its record alone; our accounts have the gid of their uid."""
+    return Account(record.account, record.uid, record.uid, Path(record.home), Path(record.files).parent.parent)
 
 
 def _kill_all() -> None:
