@@ -301,6 +301,24 @@ async def test_sites_by_group(gate: Gate) -> None:
     assert (await gate.ask("POST", "/api/v1/clusters/", json={"cluster_options": [1]})).status == 422
 
 
+async def test_the_same_key_is_the_same_cluster_as_long_as_it_runs(gate: Gate) -> None:
+    first = await gate.create(request="k1")
+    assert await gate.create(request="k1") == first
+    await gate.ask("DELETE", f"/api/v1/clusters/{first}")
+    await gate.until_status(first, "stopped")
+    assert await gate.create(request="k1") != first
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"gpu": 1}, "There is no such option."), ({"workers": "2"}, "Option workers must be a number.")],
+)
+async def test_options_that_are_none(gate: Gate, options: dict[str, Any], words: str) -> None:
+    answer = await gate.ask("POST", "/api/v1/clusters/", json={"cluster_options": options})
+    assert answer.status == 422
+    assert answer.json["error"].startswith(words)
+
+
 async def test_a_heartbeat_that_is_none(gate: Gate) -> None:
     name = await gate.create()
     assert await gate.beat(name, count="many") == 422

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection
 from typing import Any
 
 import httpx
 import pytest
+from dask_gateway_server.backends.db_base import Cluster as Record
+from dask_gateway_server.backends.db_base import JobStatus
 from specola.core.errors import Conflict, NotFound, PublicError, TooMuch, Unavailable
 from specola.http.route import Caller, Request
 from specola.scaleout.adapters.gateway import GatewayApi
-from specola.scaleout.adapters.gateway_log import says_something
-from specola.scaleout.adapters.wire import REASON_HEADER
+from specola.scaleout.adapters.gateway_log import UPSTREAM, adopt, says_something
+from specola.scaleout.adapters.overview import describe
+from specola.scaleout.adapters.wire import REASON_HEADER, Report
 from specola.scaleout.api import NewCluster, Scale
 from specola.scaleout.cluster import Adaptive, Cluster, OwnedCluster, Status, Workers
 from specola.scaleout.model import GroupScaleout, LocalSite, ScaleoutSection
@@ -132,8 +136,11 @@ async def test_scale_and_stop() -> None:
     await made.scale("anna", ["physics"], "c1", Scale(maximum=4))
     await made.stop("anna", "c1")
     assert await made.stop_all("anna") == ["c1"]
+    assert await made.people() == {"anna"}
     assert [asked[0] for asked in gateway.asked] == ["scale", "adapt", "stop", "stop_all"]
     assert gateway.asked[1][-2:] == (0, 4)
+    with pytest.raises(NotFound):
+        await made.stop("anna", "c9")
     with pytest.raises(Conflict):
         await made.scale("anna", ["physics"], "c2", Scale(workers=1))
 
@@ -231,9 +238,41 @@ async def test_a_gateway_that_stays_away(error: type[httpx.HTTPError]) -> None:
         await api(answer).create("anna", [], {})
 
 
-def test_the_log_of_the_gateway_leaves_the_routine_out() -> None:
-    import logging
+@pytest.mark.parametrize(
+    ("status", "target", "shown", "reason"),
+    [
+        (JobStatus.CREATED, JobStatus.RUNNING, "pending", "Waiting for its turn to start."),
+        (JobStatus.SUBMITTED, JobStatus.RUNNING, "starting", "The scheduler is starting."),
+        (JobStatus.RUNNING, JobStatus.RUNNING, "running", ""),
+        (JobStatus.RUNNING, JobStatus.STOPPED, "stopping", "why"),
+        (JobStatus.CLOSING, JobStatus.FAILED, "stopping", "why"),
+        (JobStatus.STOPPED, JobStatus.STOPPED, "stopped", "why"),
+        (JobStatus.FAILED, JobStatus.FAILED, "failed", "why"),
+    ],
+)
+async def test_six_states_in_words(status: JobStatus, target: JobStatus, shown: str, reason: str) -> None:
+    record = Record(
+        name="c1", username="anna", options={}, status=status, target=target, count=0, state={}, start_time=1000
+    )
+    cluster = describe(record, Report(idle_since=5.0), "why", 0)
+    assert (cluster.status, cluster.reason) == (shown, reason)
+    assert cluster.stops_at is None
+    assert (cluster.idle_since is None) == (shown != "running")
 
+
+def test_the_gateway_logs_as_everybody_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Upstream's own handler goes, ours redacts."""
+    root, upstream = logging.getLogger(), logging.getLogger(UPSTREAM)
+    monkeypatch.setattr(root, "handlers", list(root.handlers))
+    monkeypatch.setattr(root, "level", root.level)
+    monkeypatch.setattr(upstream, "filters", [])
+    monkeypatch.setattr(upstream, "handlers", [logging.NullHandler()])
+    adopt()
+    assert upstream.handlers == []
+    assert upstream.filters == [says_something]
+
+
+def test_the_log_of_the_gateway_leaves_the_routine_out() -> None:
     def record(level: int, text: str) -> logging.LogRecord:
         return logging.LogRecord("DaskGateway", level, "", 0, text, None, None)
 
