@@ -28,11 +28,12 @@ from running import free_port, wait_for
 from specola.core.accounts import Ledger
 from specola.core.layout import Layout
 from specola.core.people import remove_account
+from specola.facility import runtime as facility_runtime
 from specola.facility.runtime import Addresses, Ports, Runtime, addresses_file, load_runtime
-from specola.scaleout.adapters import gateway_config_file
 from specola.scaleout.adapters.gateway_auth import in_headers
 from specola.scaleout.adapters.proxy_command import TOKEN_VARIABLE, proxy_argv
 
+GATEWAY_CONFIG = Path(facility_runtime.__file__).with_name("gateway_config.py")
 ACCESS = "access:services!service=dask-gateway"
 FACILITY = {
     "groups": {"physics": {"scaleout": {"max_workers": 6}}, "students": {"scaleout": {"max_workers": 1}}},
@@ -101,7 +102,7 @@ class Rig:
         """Start `launcher`, `gateway` or `gateway-proxy`."""
         argv = {
             "launcher": [sys.executable, "-m", "specola.launcher", "--ledger", str(self.base / "ledger.json")],
-            "gateway": [sys.executable, "-m", "dask_gateway_server", "-f", str(gateway_config_file())],
+            "gateway": [sys.executable, "-m", "dask_gateway_server", "-f", str(GATEWAY_CONFIG)],
             "gateway-proxy": proxy_argv(self.runtime),
         }[name]
         env = os.environ | {"SPECOLA_STATE": str(self.layout.state)}

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from specola.core.errors import BadInput, Forbidden, NotFound, PublicError, TooMuch
-from specola.scaleout.adapters import commands, gateway_config_file, proxy_command
+from specola.scaleout.adapters import commands, proxy_command
 from specola.scaleout.adapters.gateway_settings import GatewayNeeds, gateway_settings
 from specola.scaleout.adapters.overview import last_lines
 from specola.scaleout.adapters.wire import Report, pinned, public_error, read_heartbeat, read_range, refusal
@@ -161,7 +161,6 @@ def test_settings_of_the_gateway() -> None:
     assert backend["db_url"] == "sqlite:////state/gateway.sqlite"
     assert backend["section"] is SECTION
     assert not any(secret in repr(needs()) for secret in ("SERVICE", "PROXY", "DATABASE"))
-    assert gateway_config_file().is_file()
 
 
 def test_command_of_the_client_proxy(monkeypatch: pytest.MonkeyPatch) -> None:

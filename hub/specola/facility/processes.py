@@ -65,7 +65,6 @@ def table(runtime: Runtime) -> list[Process]:
     ports, python = runtime.ports, str(runtime.addresses.env / "bin" / "python")
     hub = f"http://127.0.0.1:{ports.hub}"
     here = Path(__file__).parent
-    gateway_config = here.parent / "scaleout" / "adapters" / "gateway_config.py"
     processes = [
         Process(
             "launcher",
@@ -104,7 +103,7 @@ def table(runtime: Runtime) -> list[Process]:
         ),
         Process(
             "gateway",
-            (python, "-m", "dask_gateway_server", "-f", str(gateway_config)),
+            (python, "-m", "dask_gateway_server", "-f", str(here / "gateway_config.py")),
             f"http://127.0.0.1:{ports.gateway}/api/health",
         ),
     ]
