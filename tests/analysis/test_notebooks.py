@@ -9,6 +9,7 @@ import os
 import shutil
 from pathlib import Path
 
+import matplotlib as mpl
 import nbformat
 import pytest
 from nbclient import NotebookClient
@@ -37,7 +38,8 @@ def executed(name: str, home: Path, **replaced: str) -> nbformat.NotebookNode:
             cell.source = cell.source.replace(old, new)
     notebook.cells.insert(0, nbformat.v4.new_code_cell(LOCAL_CLUSTER))
     client = NotebookClient(notebook, timeout=180, resources={"metadata": {"path": str(home)}})
-    client.execute(env={**os.environ, "HOME": str(home)})
+    # without a font cache of its own, which takes longer than the analysis
+    client.execute(env={**os.environ, "HOME": str(home), "MPLCONFIGDIR": mpl.get_cachedir()})
     return notebook
 
 

@@ -36,7 +36,7 @@ def by_hand(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(process=st.sampled_from(sorted(generator.PROCESSES)), number=st.integers(0, 2500), seed=st.integers(0, 2**32))
 def test_they_agree_exactly(tmp_path: Path, process: str, number: int, seed: int) -> None:
     """Cut flow, sums of weights and every bin are equal, whatever the events are."""
@@ -83,7 +83,7 @@ def test_the_masses_of_the_good_event(tmp_path: Path, name: str) -> None:
 
 def test_dask_gives_the_same(tmp_path: Path, dask: Client) -> None:
     """Through a client, with more chunks than are added at once, over several files."""
-    paths = [generator.write(tmp_path / f"{name}.root", name, 1200, 5) for name in generator.PROCESSES]
+    paths = [generator.write(tmp_path / f"{name}.root", name, 900, 5) for name in generator.PROCESSES]
     expected = sum((columnar.run(path) for path in paths), Result())
     assert distributed.run(dask, paths, size=300) == expected
     assert expected.counts["deta"] > 0
