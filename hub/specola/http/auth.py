@@ -15,7 +15,6 @@ from typing import Any, Protocol
 from jupyterhub.services.auth import HubOAuth
 from tornado.web import RequestHandler
 
-from specola.core import log
 from specola.core.errors import Forbidden, Unauthenticated
 from specola.core.scopes import SERVICE_NAME
 from specola.http.route import ANYBODY, PUBLIC, Caller, Route
@@ -71,9 +70,8 @@ class Tokens(Protocol):
 class Lookup:
     """Whose a token is, remembered for a moment; unknown tokens too, so that guessing costs the hub little."""
 
-    def __init__(self, hub: Tokens, remembered: float = REMEMBERED) -> None:
+    def __init__(self, hub: Tokens) -> None:
         self._hub = hub
-        self._remembered = remembered
         self._known: dict[str, tuple[float, Owner | None]] = {}
 
     async def owner_of(self, token: str) -> Owner | None:
@@ -81,11 +79,11 @@ class Lookup:
         key = hashlib.sha256(token.encode()).hexdigest()
         now = time.monotonic()
         found = self._known.get(key)
-        if found is not None and now - found[0] < self._remembered:
+        if found is not None and now - found[0] < REMEMBERED:
             return found[1]
         owner = await self._hub.owner_of(token)
         if len(self._known) > MOST_REMEMBERED:
-            self._known = {k: v for k, v in self._known.items() if now - v[0] < self._remembered}
+            self._known = {k: v for k, v in self._known.items() if now - v[0] < REMEMBERED}
         self._known[key] = (now, owner)
         return owner
 
@@ -162,7 +160,7 @@ class Doorkeeper:
         header = handler.request.headers.get("Authorization")
         if header is not None:
             match = _HEADER.fullmatch(header.strip())
-            owner = await self._lookup.owner_of(log.secret(match[1])) if match else None
+            owner = await self._lookup.owner_of(match[1]) if match else None
         else:
             owner = await self._browser(handler)
         if owner is None:

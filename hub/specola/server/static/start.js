@@ -46,6 +46,10 @@ function clock(text) {
   return today ? time : `${at.toLocaleDateString([], { weekday: "short", day: "numeric", month: "short" })}, ${time}`;
 }
 
+function sentences(...texts) {
+  return texts.filter(Boolean).map((text) => text[0].toUpperCase() + text.slice(1).replace(/\.?$/, ".")).join(" ");
+}
+
 function head(name, dot, words) {
   const sentence = words[0].toUpperCase() + words.slice(1);
   return h("div", { class: "row" }, h("span", { class: `dot ${dot}`, "aria-hidden": "true" }), h("span", { class: "name" }, name || sentence),
@@ -89,7 +93,7 @@ function bar(progress) {
 function failed(name, problem) {
   return h("section", { class: "card" },
     head(name, "failed", "could not be started"),
-    h("p", { class: "notice bad", role: "alert" }, [problem.title, problem.detail].filter(Boolean).join(". ").replace("..", ".")),
+    h("p", { class: "notice bad", role: "alert" }, sentences(problem.title, problem.detail)),
     problem.request_id ? h("p", { class: "words muted" }, "When you ask for help, give this number: ", h("code", {}, problem.request_id)) : null,
     h("div", { class: "row actions" }, button(`start ${name}`, "Try again", () => start(name), "primary")));
 }
@@ -121,7 +125,7 @@ function say(problem) {
   place.classList.toggle("stale", Boolean(problem));
   if (!problem) { banner.replaceChildren(); return; }
   const login = problem.status === 401 || problem.reason === "xsrf";
-  const text = login ? "Your login has ended. " : [problem.title, problem.detail].filter(Boolean).join(". ").replace("..", ".") + " ";
+  const text = login ? "Your login has ended. " : `${sentences(problem.title, problem.detail)} `;
   banner.replaceChildren(h("p", { class: "notice bad" }, text,
     login ? h("a", { href: "" }, "Log in again") : h("span", { class: "muted" }, "Trying again every few seconds.")));
 }
