@@ -100,7 +100,7 @@ class Cluster(GatewayCluster):
         """Let go of the connection; the cluster itself goes on unless `shutdown`."""
         super().close(shutdown)
         # upstream's Gateway.__del__ would stop its loop a second time, and write that into the notebook
-        vars(self.gateway).pop("_loop_runner", None)
+        self.gateway.__dict__.pop("_loop_runner", None)
 
     def stop(self) -> None:
         """End the cluster; results that only its workers hold are lost. Twice is no error."""

@@ -49,7 +49,7 @@ def scheduler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalC
     files = {f"tls_{who}_{what}": path for who in ("scheduler", "worker", "client") for what, path in pair.items()}
     security = Security(tls_ca_file=str(folder / "crt"), require_encryption=True, **files)
     with LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=False, security=security, protocol="tls://", dashboard_address=None
+        n_workers=2, threads_per_worker=1, processes=False, security=security, protocol="tls://", dashboard_address=":0"
     ) as real:
         tls = {"tls_cert": cert.decode(), "tls_key": key.decode()}
         yield real, tls | {"options": {"specola": {"address": real.scheduler_address}}}
@@ -65,7 +65,8 @@ def place(home: Path, scheduler: Any, monkeypatch: pytest.MonkeyPatch) -> Iterat
     monkeypatch.setenv("JUPYTERHUB_API_TOKEN", here.fake.token)
     monkeypatch.setenv("JUPYTERHUB_SERVICE_PREFIX", "/user/anna/")
     here.fake.report = scheduler[1]
-    gateway = {"gateway.address": f"http://127.0.0.1:{here.fake.port}/gateway", "gateway.auth.type": "jupyterhub"}
+    monkeypatch.setattr(scaleout, "DIAL_SECONDS", 5)
+    gateway = {"distributed.comm.timeouts.connect": "2s", "gateway.address": f"http://127.0.0.1:{here.fake.port}/gateway", "gateway.auth.type": "jupyterhub"}
     with dask.config.set(gateway | {"gateway.proxy-address": "gateway://127.0.0.1:1"}):
         yield here
     here.run(here.fake.stop())

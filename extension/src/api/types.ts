@@ -1,61 +1,19 @@
-/** The nouns of the wire. Those of the facility's API are checked against openapi.json by tests/lab. */
+/** The nouns of the wire. Those of the facility's API come from openapi.json (`npm run schema`). */
+import type { components } from './schema';
+
+type Wire = components['schemas'];
 
 /** RFC 9457. */
-export interface IProblem {
-  type: string;
-  title: string;
-  status: number;
-  detail: string;
-  reason: string;
-  request_id: string;
-}
+export type IProblem = Wire['Problem'];
 
-export interface IGroup {
-  name: string;
-  roles: string[];
-  why: string;
-}
+/** Who I am. */
+export type IMe = Wire['Me'];
 
-export interface IRight {
-  what: string;
-  allowed: boolean;
-  why: string;
-}
+/** A Dask cluster. */
+export type ICluster = Wire['Cluster'];
 
-export interface IMe {
-  name: string;
-  full_name: string;
-  groups: IGroup[];
-  roles: string[];
-  rights: IRight[];
-  limits: { memory_gib?: number | null; cores?: number | null; workers?: number };
-  facility?: string;
-}
-
-export type ClusterStatus = 'pending' | 'starting' | 'running' | 'stopping' | 'stopped' | 'failed';
-
-export interface ICluster {
-  name: string;
-  site: string;
-  environment: string;
-  status: ClusterStatus;
-  reason: string;
-  workers: { wanted: number; running: number; starting: number };
-  adaptive: { minimum: number; maximum: number } | null;
-  started: number;
-  idle_since: number | null;
-  stops_at?: number | null;
-  dashboard: string | null;
-}
-
-export interface ISite {
-  name: string;
-  kind: string;
-  available?: boolean;
-  reason?: string;
-  free?: number | null;
-  max_workers?: number | null;
-}
+/** Where workers can run. */
+export type ISite = Wire['Site'];
 
 export interface IWorker {
   name: string;

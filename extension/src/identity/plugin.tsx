@@ -24,7 +24,7 @@ export const identityPlugin: JupyterFrontEndPlugin<void> = {
     me.changed.connect(() => {
       if (me.value) {
         const groups = me.value.groups.map(group => group.name);
-        panel.setHead(me.value.facility ?? '', [me.value.name, ...groups.slice(0, 1)].join(' · '));
+        panel.setHead([me.value.name, ...groups.slice(0, 1)].join(' · '));
       }
     });
     events?.on(RESYNC, () => void me.refresh());

@@ -59,8 +59,7 @@ export class Panel extends ReactWidget implements IPanel {
     this.update();
   }
 
-  setHead(facility: string, who: string): void {
-    this._facility = facility;
+  setHead(who: string): void {
     this._who = who;
     this.update();
   }
@@ -70,7 +69,6 @@ export class Panel extends ReactWidget implements IPanel {
       <>
         <header className="specola-Head">
           <b>Specola</b>
-          {this._facility && <span className="specola-Pill">{this._facility}</span>}
           <span className="specola-Head-who">{this._who}</span>
         </header>
         {this._events && <Banner events={this._events} />}
@@ -111,6 +109,5 @@ export class Panel extends ReactWidget implements IPanel {
 
   private _sections: ISection[] = [];
   private readonly _folded = new Set<string>();
-  private _facility = '';
   private _who = '';
 }

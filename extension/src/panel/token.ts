@@ -22,7 +22,7 @@ export interface IPanel {
   /** Bring the panel to the front, with one section unfolded. */
   show(section?: string): void;
   /** Who is here, in the panel's head. */
-  setHead(facility: string, who: string): void;
+  setHead(who: string): void;
 }
 
 export const IPanel = new Token<IPanel>('@specola/lab:IPanel', 'The Specola panel, to which features add sections.');

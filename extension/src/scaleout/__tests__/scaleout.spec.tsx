@@ -26,7 +26,7 @@ let model: ScaleoutModel;
 function cluster(change: Partial<ICluster> = {}): ICluster {
   return {
     name: 'abcdef0123456789abcdef0123456789', site: 'here', environment: 'default', status: 'running', reason: '',
-    workers: { wanted: 2, running: 2, starting: 0 }, adaptive: null, started: 0, idle_since: null, dashboard: null, ...change
+    workers: { wanted: 2, running: 2, starting: 0 }, adaptive: null, started: 0, idle_since: null, stops_at: null, dashboard: null, ...change
   };
 }
 
