@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from launching import Place, place
 from specola.core import accounts
+from specola.core import people as people_module
 from specola.core.accounts import FIRST_UID, Ledger, check_person, slug
 from specola.core.errors import BadInput, SpecolaError
 from specola.core.layout import Layout
@@ -212,3 +213,24 @@ def test_what_fails_as_an_account_is_told(here: Place) -> None:
 
     with pytest.raises(SpecolaError, match="Permission denied"):
         as_account(account, look)
+
+
+@pytest.mark.needs_root
+def test_numbers_that_were_taken_in_between_are_refused(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Ledger(here.ledger).locked() as book:
+        entry = book.intend(here.layout.id, "anna", here.layout.homes)
+    monkeypatch.setattr("specola.core.people.uid_is_used", lambda uid: True)
+    with pytest.raises(SpecolaError, match="was taken"):
+        ensure_account(entry)
+    monkeypatch.undo()
+    subprocess.run(["groupadd", "--gid", str(entry.gid + 7), entry.account], check=True)
+    try:
+        with pytest.raises(SpecolaError, match="is not the one"):
+            ensure_account(entry)
+    finally:
+        subprocess.run(["groupdel", entry.account], check=True)
+
+
+def test_tool_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SpecolaError, match="groupdel failed"):
+        people_module._tool("groupdel", "no-such-group-here")

@@ -26,28 +26,6 @@ def programs(running: Hub) -> list[str]:
     return sorted(path.name for path in (running.place.layout.run / "programs").iterdir() if path.name[0] != ".")
 
 
-def test_progress_is_told_in_words(hubs: Hub) -> None:
-    hubs.ask("POST", "users/carla")
-    said: list[dict[str, object]] = []
-
-    def listen() -> None:
-        url = f"{hubs.settings['hub']}/hub/api/users/carla/server/progress"
-        headers = {"Authorization": "token test-token-of-the-test"}
-        with httpx.stream("GET", url, headers=headers, timeout=60) as events:
-            said.extend(json.loads(line[5:]) for line in events.iter_lines() if line.startswith("data:"))
-
-    hubs.ask("POST", "users/carla/server")
-    listener = threading.Thread(target=listen)
-    listener.start()
-    listener.join(60)
-    words = [str(event["message"]) for event in said]
-    assert any("account" in text and "2 GiB of memory and 1.5 cores" in text for text in words), words
-    assert said[-1].get("ready") is True
-    progress = [int(str(event["progress"])) for event in said]
-    assert progress == sorted(progress)
-    hubs.stop_server("carla")
-
-
 def test_server_runs_survives_the_hub_and_stops(hubs: Hub) -> None:
     """A server and its kernel outlive kill -9 of the hub, which takes them over again; stopping ends both."""
     hubs.spawn("anna")
@@ -95,3 +73,25 @@ def test_environment_holds_nothing_of_the_facility(hubs: Hub) -> None:
     assert env["MEM_LIMIT"] == str(2 * 1024**3)
     assert env["HOME"] == record["home"]
     hubs.stop_server("elio")
+
+
+def test_progress_is_told_in_words(hubs: Hub) -> None:
+    hubs.ask("POST", "users/carla")
+    said: list[dict[str, object]] = []
+
+    def listen() -> None:
+        url = f"{hubs.settings['hub']}/hub/api/users/carla/server/progress"
+        headers = {"Authorization": "token test-token-of-the-test"}
+        with httpx.stream("GET", url, headers=headers, timeout=60) as events:
+            said.extend(json.loads(line[5:]) for line in events.iter_lines() if line.startswith("data:"))
+
+    hubs.ask("POST", "users/carla/server")
+    listener = threading.Thread(target=listen)
+    listener.start()
+    listener.join(60)
+    words = [str(event["message"]) for event in said]
+    assert any("account" in text and "2 GiB of memory and 1.5 cores" in text for text in words), words
+    assert said[-1].get("ready") is True
+    progress = [int(str(event["progress"])) for event in said]
+    assert progress == sorted(progress)
+    hubs.stop_server("carla")
