@@ -3,6 +3,6 @@ import { cleanup } from '@testing-library/react';
 import { afterEach } from 'vitest';
 
 const absent = globalThis as unknown as Record<string, unknown>;
-absent.DragEvent ??= class extends MouseEvent {};
+absent.DragEvent ??= class extends (globalThis.MouseEvent ?? Object) {};
 absent.matchMedia ??= () => ({ matches: false, addEventListener: () => undefined, removeEventListener: () => undefined });
 afterEach(() => cleanup());

@@ -22,7 +22,7 @@ export function Scale(props: { cluster: ICluster; most: number; ask: (wish: Wish
   const start: Range = { minimum: 0, maximum: Math.max(1, cluster.workers.wanted) };
   const id = `specola-scale-${cluster.name}`;
   return (
-    <div className="specola-Row">
+    <div className="specola-Row specola-mod-scale">
       <label className="specola-Check" title="Follow the work: more workers while tasks wait, fewer when idle">
         <input
           type="checkbox"
