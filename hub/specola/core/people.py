@@ -261,7 +261,7 @@ def become(account: Account) -> None:  # pragma: no cover - in children that exe
 
 def has_room(
     account: Account,
-) -> str:  # pragma: no cover - in children, see as_account; tests/spawner/test_full_home.py
+) -> str:  # pragma: no cover - in children; tests/spawner/test_full_home.py
     """`yes` when something can still be written into a home, else empty; runs as the account."""
     probe = account.home / ".tmp" / ".room"
     try:

@@ -138,8 +138,9 @@ class Limits:
     def remove_all(self) -> None:
         """Remove what is left of a facility's groups."""
         tops = {controller.base / self._name for controller in self._controllers.values()}
-        _remove(group for top in tops if top.is_dir() for group in top.iterdir() if group.is_dir())
-        _remove(tops)
+        groups = [group for top in tops if top.is_dir() for group in top.iterdir() if group.is_dir()]
+        _remove(groups, tries=200)
+        _remove(tops, tries=200)  # the kernel lets go of a parent some time after its last child
 
 
 def _write(group: Path, writes: Writes) -> bool:
@@ -152,9 +153,9 @@ def _write(group: Path, writes: Writes) -> bool:
     return True
 
 
-def _remove(groups: Iterable[Path]) -> None:
+def _remove(groups: Iterable[Path], tries: int = 20) -> None:
     for group in groups:
-        for _ in range(20):
+        for _ in range(tries):
             try:
                 group.rmdir()
             except FileNotFoundError:
