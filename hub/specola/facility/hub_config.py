@@ -14,7 +14,6 @@ from specola.facility.runtime import Runtime, load_runtime
 from specola.identity.model import EmbeddedIdentity, IdentitySettings, Role
 from specola.identity.roles import ROLE_SCOPES, hub_roles
 
-GATEWAY_SCOPES = ("read:users", "list:users")
 OUR_ENVIRONMENT = ("LANG", "LC_ALL", "TZ")
 
 Config = dict[str, dict[str, Any]]
@@ -125,7 +124,6 @@ def _services(runtime: Runtime) -> Config:
         {
             "name": "dask-gateway",
             "url": f"http://127.0.0.1:{ports.gateway_proxy}",
-            "api_token": layout.secret("gateway"),
             "display": False,
         },
         {"name": "router", "api_token": layout.secret("router"), "display": False},
@@ -135,7 +133,6 @@ def _services(runtime: Runtime) -> Config:
     roles = [
         *hub_roles({name: group.roles for name, group in runtime.facility.groups.items()}),
         {"name": "specola-service", "scopes": list(SERVICE_SCOPES), "services": ["specola"]},
-        {"name": "specola-gateway", "scopes": list(GATEWAY_SCOPES), "services": ["dask-gateway"]},
         {"name": "specola-router", "scopes": ["proxy"], "services": ["router"]},
     ]
     custom = {scope: {"description": text} for scope, text in SCOPES.items()}

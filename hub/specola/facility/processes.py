@@ -26,7 +26,6 @@ SECRETS = (
     "service",
     "service-cookie",
     "router",
-    "gateway",
     "gateway-proxy",
     "gateway-db",
     "issuer-client",
