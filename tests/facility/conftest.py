@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from specola.core.layout import Layout
 from specola.facility.loader import load_text
 from specola.facility.prepare import Owner, free_ports, write_secret

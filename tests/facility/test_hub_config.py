@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from specola.core.scopes import SCOPES
 from specola.facility import hub_config
 from specola.facility.hub_config import configure, identity_settings, server_environment, service_host

@@ -11,7 +11,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-
 from specola.core.errors import StateError
 from specola.core.layout import Layout
 from specola.facility import prepare as module

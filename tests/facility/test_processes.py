@@ -7,7 +7,6 @@ import importlib.util
 from collections.abc import Callable
 
 import pytest
-
 from specola.facility.processes import SECRETS, command, node, proxy_program, supervisord, table
 from specola.facility.runtime import Runtime
 

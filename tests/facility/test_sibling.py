@@ -11,7 +11,6 @@ import threading
 from pathlib import Path
 
 import pytest
-
 from running import wait_for
 from specola.facility import sibling
 
@@ -83,9 +82,7 @@ def test_a_long_log_is_put_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert (tmp_path / "it.log").read_text() == ""
 
 
-def test_it_becomes_the_program(
-    places: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_becomes_the_program(places: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     became: list[tuple[str, list[str]]] = []
     monkeypatch.setattr(os, "execv", lambda program, argv: became.append((program, argv)))
     monkeypatch.setattr(os, "dup2", lambda *_: None)

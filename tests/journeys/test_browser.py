@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
-
-from running import Facility, Session, wait_for
+from running import Facility
 
 pytestmark = pytest.mark.journey
 

@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 
 import pytest
-
 from running import Facility, Session, wait_for
 
 pytestmark = pytest.mark.journey

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from running import Facility, Kernel, Session, started, wait_for
 
 pytestmark = pytest.mark.journey

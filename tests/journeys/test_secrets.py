@@ -7,7 +7,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
 from running import Facility, Session
 
 pytestmark = [pytest.mark.journey, pytest.mark.needs_root]

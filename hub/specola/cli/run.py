@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 import click
+
 from specola.core.errors import StateError
 from specola.core.layout import Layout, default_base
 from specola.facility import supervisor
@@ -18,6 +19,9 @@ from specola.facility.prepare import Wish, check_port, is_root, prepare
 from specola.facility.processes import table
 from specola.facility.runtime import Runtime, addresses_file, load_runtime
 
+FACILITY = click.option(
+    "--facility", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Facility file."
+)
 STATE = click.option(
     "--state",
     type=click.Path(path_type=Path),
@@ -27,7 +31,7 @@ STATE = click.option(
 
 
 @click.command()
-@click.option("--facility", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Facility file.")
+@FACILITY
 @STATE
 @click.option("--port", type=click.IntRange(1, 65535), help="Port for browsers, on loopback.  [default: 8000]")
 @click.option("--public-url", help="URL of the facility as browsers reach it.")
@@ -36,7 +40,7 @@ def up(facility: Path | None, state: Path, port: int | None, public_url: str | N
     """Start the facility on this machine and wait until it answers; Ctrl-C stops everything it started."""
     layout = Layout(state.absolute())
     if supervisor.supervisor_pid(layout) is not None:
-        click.echo("It is up already.")
+        click.echo("It is up already; `specola restart --facility FILE` gives it another facility file.")
         show(load_runtime(layout))
         return
     ended = supervisor.end_running(layout)
@@ -116,13 +120,14 @@ def stop(state: Path) -> None:
 
 
 @click.command()
+@FACILITY
 @STATE
-def restart(state: Path) -> None:
-    """Restart the facility's processes; notebook servers and computations go on."""
+def restart(facility: Path | None, state: Path) -> None:
+    """Restart the facility's processes, with a changed facility file if given; what people run goes on."""
     layout = Layout(state.absolute())
     if supervisor.supervisor_pid(layout) is None:
         raise StateError("it is not up: start it with `specola up`")
-    runtime = prepare(Wish(state), Path(sys.prefix))
+    runtime = prepare(Wish(state, facility), Path(sys.prefix))
     supervisor.restart(runtime)
     supervisor.wait_ready(runtime, lambda name, seconds: click.echo(f"  ✓ {name:14} {seconds:5.1f} s"))
     show(runtime)

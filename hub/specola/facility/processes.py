@@ -61,38 +61,15 @@ def proxy_program() -> Path:
 
 def table(runtime: Runtime) -> list[Process]:
     """Every process of this facility on one machine."""
-    ports, python = runtime.ports, str(runtime.addresses.env / "bin" / "python")
-    hub = f"http://127.0.0.1:{ports.hub}"
-    here = Path(__file__).parent
+    python, here = str(runtime.addresses.env / "bin" / "python"), Path(__file__).parent
+    ports, hub = runtime.ports, f"http://127.0.0.1:{runtime.ports.hub}"
+    homes = ("--homes", str(runtime.homes))
     processes = [
         Process(
-            "launcher",
-            (python, "-m", "specola.launcher", "--homes", str(runtime.homes)),
-            str(runtime.layout.launcher_socket),
-            privileged=True,
+            "launcher", (python, "-m", "specola.launcher", *homes), str(runtime.layout.launcher_socket), privileged=True
         ),
-        Process(
-            "proxy",
-            (
-                str(node()),
-                str(proxy_program()),
-                "--ip=127.0.0.1",
-                f"--port={ports.proxy}",
-                "--api-ip=127.0.0.1",
-                f"--api-port={ports.proxy_api}",
-                f"--default-target={hub}",
-                f"--error-target={hub}/hub/error",
-                *(("--host-routing",) if runtime.facility.subdomains else ()),
-            ),
-            f"http://127.0.0.1:{ports.proxy}/hub/health",
-            secrets={"CONFIGPROXY_AUTH_TOKEN": "proxy"},
-            then=(f"{hub}/hub/api/proxy", "router"),
-        ),
-        Process(
-            "hub",
-            (python, "-m", "jupyterhub", "-f", str(here / "hub_config.py")),
-            f"{hub}/hub/health",
-        ),
+        _proxy(runtime, hub),
+        Process("hub", (python, "-m", "jupyterhub", "-f", str(here / "hub_config.py")), f"{hub}/hub/health"),
         Process("service", (python, "-m", "specola.server"), f"{runtime.service_url}healthz"),
         Process(
             "gateway-proxy",
@@ -109,6 +86,24 @@ def table(runtime: Runtime) -> list[Process]:
     if isinstance(runtime.facility.identity, EmbeddedIdentity):
         processes.insert(1, _issuer(runtime, runtime.facility.identity, python))
     return processes
+
+
+def _proxy(runtime: Runtime, hub: str) -> Process:
+    ports = runtime.ports
+    argv = (
+        *(str(node()), str(proxy_program())),
+        *("--ip=127.0.0.1", f"--port={ports.proxy}"),
+        *("--api-ip=127.0.0.1", f"--api-port={ports.proxy_api}"),
+        *(f"--default-target={hub}", f"--error-target={hub}/hub/error"),
+        *(("--host-routing",) if runtime.facility.subdomains else ()),
+    )
+    return Process(
+        "proxy",
+        argv,
+        f"http://127.0.0.1:{ports.proxy}/hub/health",
+        secrets={"CONFIGPROXY_AUTH_TOKEN": "proxy"},
+        then=(f"{hub}/hub/api/proxy", "router"),
+    )
 
 
 def _issuer(runtime: Runtime, identity: EmbeddedIdentity, python: str) -> Process:
