@@ -23,10 +23,8 @@ def run_notebook(session: Session, name: str) -> list[str]:
     """Run a notebook of the person's home inside their own server, cell by cell; the outputs."""
     content = session.lab("GET", f"api/contents/notebooks/{name}").json()["content"]
     kernel = session.kernel()
-    outputs = [kernel.run("import os; os.chdir(os.path.expanduser('~/notebooks'))")]
-    for cell in content["cells"]:
-        if cell["cell_type"] == "code":
-            outputs.append(kernel.run("".join(cell["source"]), 240))
+    cells = ["".join(cell["source"]) for cell in content["cells"] if cell["cell_type"] == "code"]
+    outputs = [kernel.run(code, 240) for code in ["import os; os.chdir(os.path.expanduser('~/notebooks'))", *cells]]
     session.lab("DELETE", f"api/kernels/{kernel.id}")
     place = Path("artefacts/notebooks")
     place.mkdir(parents=True, exist_ok=True)
@@ -81,3 +79,10 @@ def test_more_workers_than_the_budget_are_refused_in_words(anna: Session) -> Non
     assert answer.status_code == 422, answer.text
     assert answer.headers["Content-Type"].startswith("application/problem+json")
     assert "cms" in json.dumps(answer.json())
+
+
+@pytest.mark.parametrize("path", ["../../../etc/passwd", "%2e%2e/%2e%2e/etc/passwd", "/etc/passwd"])
+def test_a_path_outside_the_home_is_refused(anna: Session, path: str) -> None:
+    answer = anna.lab("GET", f"api/contents/{path}")
+    assert answer.status_code in {400, 403, 404}
+    assert "root:" not in answer.text

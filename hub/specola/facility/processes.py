@@ -63,11 +63,8 @@ def table(runtime: Runtime) -> list[Process]:
     """Every process of this facility on one machine."""
     python, here = str(runtime.addresses.env / "bin" / "python"), Path(__file__).parent
     ports, hub = runtime.ports, f"http://127.0.0.1:{runtime.ports.hub}"
-    homes = ("--homes", str(runtime.homes))
     processes = [
-        Process(
-            "launcher", (python, "-m", "specola.launcher", *homes), str(runtime.layout.launcher_socket), privileged=True
-        ),
+        _launcher(runtime, python),
         _proxy(runtime, hub),
         Process("hub", (python, "-m", "jupyterhub", "-f", str(here / "hub_config.py")), f"{hub}/hub/health"),
         Process("service", (python, "-m", "specola.server"), f"{runtime.service_url}healthz"),
@@ -86,6 +83,12 @@ def table(runtime: Runtime) -> list[Process]:
     if isinstance(runtime.facility.identity, EmbeddedIdentity):
         processes.insert(1, _issuer(runtime, runtime.facility.identity, python))
     return processes
+
+
+def _launcher(runtime: Runtime, python: str) -> Process:
+    """Root reads its settings from its command line alone: others may write the state."""
+    argv = (python, "-m", "specola.launcher", "--homes", str(runtime.homes))
+    return Process("launcher", argv, str(runtime.layout.launcher_socket), privileged=True)
 
 
 def _proxy(runtime: Runtime, hub: str) -> Process:
