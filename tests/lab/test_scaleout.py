@@ -66,7 +66,11 @@ def place(home: Path, scheduler: Any, monkeypatch: pytest.MonkeyPatch) -> Iterat
     monkeypatch.setenv("JUPYTERHUB_SERVICE_PREFIX", "/user/anna/")
     here.fake.report = scheduler[1]
     monkeypatch.setattr(scaleout, "DIAL_SECONDS", 5)
-    gateway = {"distributed.comm.timeouts.connect": "2s", "gateway.address": f"http://127.0.0.1:{here.fake.port}/gateway", "gateway.auth.type": "jupyterhub"}
+    gateway = {
+        "distributed.comm.timeouts.connect": "2s",
+        "gateway.address": f"http://127.0.0.1:{here.fake.port}/gateway",
+        "gateway.auth.type": "jupyterhub",
+    }
     with dask.config.set(gateway | {"gateway.proxy-address": "gateway://127.0.0.1:1"}):
         yield here
     here.run(here.fake.stop())

@@ -144,7 +144,6 @@ def command(runtime: Runtime, process: Process) -> list[str]:
 def supervisord(runtime: Runtime, *, root: bool) -> str:
     """The configuration of supervisord: unlimited restarts, no pipes, one 0600 socket."""
     layout = runtime.layout
-    processes = table(runtime)
     lines = [
         "[supervisord]",
         f"logfile={layout.run}/logs/supervisord.log",
@@ -167,22 +166,26 @@ def supervisord(runtime: Runtime, *, root: bool) -> str:
         "PATH": f"{runtime.addresses.env}/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
     }
     pairs = ",".join(f'{name}="{_escape(value)}"' for name, value in environment.items())
-    for process in processes:
-        lines += [
-            f"[program:{process.name}]",
-            "command=" + " ".join(f'"{_escape(part)}"' for part in command(runtime, process)),
-            *([f"user={SERVICE_ACCOUNT}"] if root and not process.privileged else []),
-            f"directory={'/' if process.privileged else layout.state}",
-            f"environment={pairs}",
-            "umask=077",
-            "autorestart=true",
-            "startsecs=1",
-            "startretries=1000000",
-            "stopwaitsecs=45",
-            "stdout_logfile=NONE",
-            "stderr_logfile=NONE",
-        ]
+    for process in table(runtime):
+        lines += _program(runtime, process, pairs, root=root)
     return "\n".join(lines) + "\n"
+
+
+def _program(runtime: Runtime, process: Process, environment: str, *, root: bool) -> list[str]:
+    return [
+        f"[program:{process.name}]",
+        "command=" + " ".join(f'"{_escape(part)}"' for part in command(runtime, process)),
+        *([f"user={SERVICE_ACCOUNT}"] if root and not process.privileged else []),
+        f"directory={'/' if process.privileged else runtime.layout.state}",
+        f"environment={environment}",
+        "umask=077",
+        "autorestart=true",
+        "startsecs=1",
+        "startretries=1000000",
+        "stopwaitsecs=45",
+        "stdout_logfile=NONE",
+        "stderr_logfile=NONE",
+    ]
 
 
 def _escape(text: str) -> str:
