@@ -116,7 +116,7 @@ def test_rendered_configuration_names_secrets_and_holds_none(runtime_of: Callabl
     text = yaml.safe_dump(render.config(runtime), width=1000)
     for name in SECRETS:
         assert runtime.layout.secret(name) not in text
-    for name in ("service", "gateway", "proxy", "crypt", "issuer-client"):
+    for name in ("service", "router", "proxy", "crypt", "issuer-client"):
         assert f"<secret: {name}>" in text
     assert str(runtime.ports.hub) in text
 

@@ -168,8 +168,8 @@ def _spawner(runtime: Runtime) -> Config:
             "env_keep": list(OUR_ENVIRONMENT),
             "environment": server_environment(runtime),
             "default_url": "/lab",
-            "start_timeout": 120,
-            "http_timeout": 90,
+            "start_timeout": 300,
+            "http_timeout": 240,
             "poll_interval": 10,
         },
     }
