@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 from specola.core.layout import Layout
 from specola.facility.loader import load_text
-from specola.facility.prepare import Owner, free_ports, write_secret
+from specola.facility.prepare import free_ports, write_secret
 from specola.facility.processes import SECRETS
 from specola.facility.runtime import Addresses, Ports, Runtime
 
@@ -24,7 +23,7 @@ def runtime_of(tmp_path: Path) -> Callable[[str], Runtime]:
         for place in (layout.secrets, layout.state / "pids", layout.run / "pids", layout.run / "logs"):
             place.mkdir(parents=True, exist_ok=True)
         for name in SECRETS:
-            write_secret(layout, name, Owner(os.getuid(), os.getgid()))
+            write_secret(layout, name)
         addresses = Addresses(
             ports=Ports.model_validate(free_ports(tuple(Ports.model_fields))),
             public_url=public_url,

@@ -26,7 +26,7 @@ from specola.facility.prepare import (
     write_file,
     write_secret,
 )
-from specola.facility.runtime import addresses_file
+from specola.facility.runtime import addresses_file, load_runtime
 
 ME = Owner(os.getuid(), os.getgid())
 
@@ -129,8 +129,8 @@ def test_the_account_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_file_is_replaced_in_one_step(tmp_path: Path) -> None:
     (tmp_path / "x.new").write_text("left by a killed start")
-    write_file(tmp_path / "x", "one", ME)
-    write_file(tmp_path / "x", "two", ME)
+    write_file(tmp_path / "x", "one", ME.gid)
+    write_file(tmp_path / "x", "two", ME.gid)
     assert (tmp_path / "x").read_text() == "two"
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
@@ -139,7 +139,7 @@ def test_secrets_are_long_and_the_database_key_is_a_fernet_key(tmp_path: Path) -
     layout = Layout(tmp_path)
     layout.secrets.mkdir()
     for name in ("cookie", "gateway-db"):
-        write_secret(layout, name, ME)
+        write_secret(layout, name)
     assert len(bytes.fromhex(layout.secret("cookie"))) == 32
     assert len(layout.secret("gateway-db")) == 44
 
@@ -150,3 +150,23 @@ def test_ports_are_kept(tmp_path: Path) -> None:
     assert first.ports.proxy == 8000
     addresses_file(layout).write_text(first.model_dump_json())
     assert choose_addresses(Wish(tmp_path), layout, Path(sys.prefix)) == first
+
+
+def test_root_does_not_obey_a_file_that_another_account_wrote(tmp_path: Path, unprivileged: None) -> None:
+    """The state directory belongs to the account of the processes: a planted facility file must not move root."""
+    layout = prepare(Wish(tmp_path / "state"), Path(sys.prefix)).layout
+    layout.facility_file.unlink()
+    layout.facility_file.symlink_to("/etc/hostname")
+    with pytest.raises(StateError, match="cannot read"):
+        prepare(Wish(tmp_path / "state"), Path(sys.prefix))
+    layout.facility_file.unlink()
+    layout.facility_file.write_text("homes: {path: /etc}")
+    if os.geteuid() == 0:
+        os.chown(layout.facility_file, 65534, 65534)
+        with pytest.raises(StateError, match="was not written by"):
+            load_runtime(layout)
+
+
+def test_an_empty_directory_is_no_facility(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match="there is no facility"):
+        load_runtime(Layout(tmp_path))

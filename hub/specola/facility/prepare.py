@@ -18,8 +18,8 @@ from specola.core.layout import SERVICE_ACCOUNT, Layout
 from specola.core.state import prepare_state
 from specola.facility.loader import load
 from specola.facility.processes import SECRETS
-from specola.facility.runtime import Addresses, Ports, Runtime, addresses_file
-from specola.identity.issuer.accounts import ensure_logins
+from specola.facility.runtime import Addresses, Ports, Runtime, addresses_file, read_own
+from specola.identity.issuer.accounts import acting_as, ensure_logins
 from specola.identity.model import EmbeddedIdentity
 
 COMMENT = "Specola facility"
@@ -86,16 +86,18 @@ def prepare(wish: Wish, env: Path) -> Runtime:
     prepare_state(layout, owner.uid, owner.gid)
     for path, mode in ((layout.run, 0o711), (layout.run / "pids", 0o700), (layout.run / "logs", 0o700)):
         make_directory(path, mode, os.geteuid(), os.getegid())
-    for name in ("secrets", "logs", "pids", "hub", "gateway", "issuer"):
-        make_directory(layout.state / name, 0o700, owner.uid, owner.gid)
-    write_file(layout.facility_file, facility_text, owner)
+    # As their owner, so that root follows no link that another account has put there.
+    with acting_as(owner.uid, owner.gid):
+        for name in ("secrets", "logs", "pids", "hub", "gateway", "issuer"):
+            make_directory(layout.state / name, 0o700, owner.uid, owner.gid)
+        for name in SECRETS:
+            write_secret(layout, name)
+    write_file(layout.facility_file, facility_text, owner.gid)
     facility = load(layout.facility_file)
     homes = facility.homes.path or layout.homes
     make_directory(homes, 0o711, os.geteuid(), os.getegid())
-    for name in SECRETS:
-        write_secret(layout, name, owner)
     addresses = choose_addresses(wish, layout, env)
-    write_file(addresses_file(layout), addresses.model_dump_json(indent=1), owner)
+    write_file(addresses_file(layout), addresses.model_dump_json(indent=1), owner.gid)
     runtime = Runtime(layout, facility, addresses)
     if isinstance(facility.identity, EmbeddedIdentity):
         ensure_logins(layout, facility.identity.people, owner.uid, owner.gid)
@@ -107,7 +109,7 @@ def _facility_text(wish: Wish, layout: Layout) -> str:
     if wish.facility is not None:
         load(wish.facility)
         return wish.facility.read_text()
-    return layout.facility_file.read_text() if layout.facility_file.exists() else ""
+    return read_own(layout.facility_file) or ""
 
 
 def check_readable(env: Path) -> None:
@@ -130,34 +132,39 @@ def make_directory(path: Path, mode: int, uid: int, gid: int) -> None:
     os.chown(path, uid, gid)
 
 
-def write_file(path: Path, text: str, owner: Owner) -> None:
-    """Replace a 0600 file in one step."""
+def write_file(path: Path, text: str, gid: int) -> None:
+    """Replace a file of ours in one step; the group may read it."""
     new = path.with_name(f"{path.name}.new")
     with contextlib.suppress(FileNotFoundError):
         new.unlink()
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
-        os.fchown(file.fileno(), owner.uid, owner.gid)
+        os.fchown(file.fileno(), -1, gid)
+        os.fchmod(file.fileno(), 0o640)
         os.fsync(file.fileno())
     new.replace(path)
 
 
-def write_secret(layout: Layout, name: str, owner: Owner) -> None:
-    """Make one secret of the facility; one that exists is kept."""
+def write_secret(layout: Layout, name: str) -> None:
+    """Make one secret of the facility, 0600; one that exists is kept."""
     path = layout.secrets / name
-    if not path.exists():
-        key = (
-            base64.urlsafe_b64encode(random.token_bytes(32)).decode() if name == "gateway-db" else random.token_hex(32)
-        )
-        write_file(path, key, owner)
+    if path.exists():
+        return
+    key = base64.urlsafe_b64encode(random.token_bytes(32)).decode() if name == "gateway-db" else random.token_hex(32)
+    new = path.with_name(f"{name}.new")
+    new.unlink(missing_ok=True)
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(key)
+        os.fsync(file.fileno())
+    new.replace(path)
 
 
 def choose_addresses(wish: Wish, layout: Layout, env: Path) -> Addresses:
     """The addresses of the last start where nothing else is asked for, new ones from the system otherwise."""
-    known: Addresses | None = None
-    if addresses_file(layout).exists():
-        known = Addresses.model_validate_json(addresses_file(layout).read_text())
+    kept_text = read_own(addresses_file(layout))
+    known = Addresses.model_validate_json(kept_text) if kept_text else None
     port = wish.port or (known.ports.proxy if known else DEFAULT_PORT)
     inner = known.ports.model_dump() if known else free_ports(tuple(Ports.model_fields))
     ports = Ports.model_validate(inner | {"proxy": port})

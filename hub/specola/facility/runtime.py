@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import os
 from pathlib import Path
 
 from pydantic import Field
 
+from specola.core.errors import StateError
 from specola.core.layout import Layout, layout_from_environment
 from specola.core.section import Section
-from specola.facility.loader import load
+from specola.facility.loader import load_text
 from specola.facility.model import Facility
 
 
@@ -84,8 +85,28 @@ def addresses_file(layout: Layout) -> Path:
     return layout.state / "runtime.json"
 
 
+def read_own(path: Path) -> str | None:
+    """A file that root or this account wrote; None when it is not there.
+
+    Root trusts only root's: the directory belongs to the account of the processes, and what stands in the
+    facility file decides what root does.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StateError(f"cannot read {path}: {error.strerror}") from None
+    with os.fdopen(descriptor) as file:
+        if os.fstat(descriptor).st_uid not in {0, os.geteuid()}:
+            raise StateError(f"{path} was not written by `specola up`: remove it, and give --facility FILE")
+        return file.read()
+
+
 def load_runtime(layout: Layout | None = None) -> Runtime:
     """The runtime of the facility whose process this is (`SPECOLA_STATE`), or of another layout."""
     layout = layout or layout_from_environment()
-    addresses = Addresses.model_validate(json.loads(addresses_file(layout).read_text()))
-    return Runtime(layout, load(layout.facility_file), addresses)
+    addresses, facility = read_own(addresses_file(layout)), read_own(layout.facility_file)
+    if addresses is None or facility is None:
+        raise StateError(f"there is no facility in {layout.state}: start one with `specola up`")
+    return Runtime(layout, load_text(facility, str(layout.facility_file)), Addresses.model_validate_json(addresses))
