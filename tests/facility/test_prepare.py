@@ -170,3 +170,11 @@ def test_root_does_not_obey_a_file_that_another_account_wrote(tmp_path: Path, un
 def test_an_empty_directory_is_no_facility(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="there is no facility"):
         load_runtime(Layout(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://x/", "http://x/path", "http://x\n[program:evil]", 'http://x"', "hub.example.org"]
+)
+def test_a_public_url_is_a_host(tmp_path: Path, url: str) -> None:
+    with pytest.raises(StateError, match="--public-url"):
+        choose_addresses(Wish(tmp_path, public_url=url), Layout(tmp_path), Path(sys.prefix))

@@ -7,6 +7,7 @@ import importlib.util
 from collections.abc import Callable
 
 import pytest
+from specola.core.errors import StateError
 from specola.facility.processes import SECRETS, command, node, proxy_program, supervisord, table
 from specola.facility.runtime import Runtime
 
@@ -80,3 +81,10 @@ def test_a_percent_sign_in_a_path_reaches_the_supervisor(runtime_of: Make) -> No
     odd = runtime.layout.state.with_name("100%")
     moved = Runtime(type(runtime.layout)(odd), runtime.facility, runtime.addresses)
     assert "100%%" in supervisord(moved, root=True)
+
+
+def test_nothing_begins_a_line_of_its_own_in_what_root_reads(runtime_of: Make) -> None:
+    runtime = runtime_of()
+    odd = runtime.layout.state.with_name("x\n[program:evil]")
+    with pytest.raises(StateError, match="control character"):
+        supervisord(Runtime(type(runtime.layout)(odd), runtime.facility, runtime.addresses), root=True)

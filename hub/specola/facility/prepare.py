@@ -13,6 +13,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from specola.core.errors import StateError
 from specola.core.layout import SERVICE_ACCOUNT, Layout
 from specola.core.state import prepare_state
@@ -170,7 +172,10 @@ def choose_addresses(wish: Wish, layout: Layout, env: Path) -> Addresses:
     ports = Ports.model_validate(inner | {"proxy": port})
     kept = known.public_url if known and known.ports.proxy == port else None
     url = wish.public_url or kept or f"http://127.0.0.1:{port}/"
-    return Addresses(ports=ports, public_url=url.rstrip("/") + "/", env=env, separate_accounts=is_root())
+    try:
+        return Addresses(ports=ports, public_url=url.rstrip("/") + "/", env=env, separate_accounts=is_root())
+    except ValidationError:
+        raise StateError("--public-url must be http:// or https://, a host, and a port if need be; no path") from None
 
 
 def free_ports(names: tuple[str, ...]) -> dict[str, int]:

@@ -11,6 +11,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from specola.core.errors import StateError
 from specola.core.layout import SERVICE_ACCOUNT
 from specola.facility.runtime import Runtime
 from specola.identity.model import EmbeddedIdentity
@@ -189,4 +190,7 @@ def _program(runtime: Runtime, process: Process, environment: str, *, root: bool
 
 
 def _escape(text: str) -> str:
+    """Supervisord's configuration is read by root: nothing in it may begin a line of its own."""
+    if '"' in text or not text.isprintable():
+        raise StateError(f"{text!r} cannot stand in a command line: it has a quote or a control character")
     return text.replace("%", "%%")

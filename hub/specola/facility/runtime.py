@@ -31,7 +31,9 @@ class Addresses(Section):
     """Chosen once at the first start and kept in `runtime.json`, so that a restart finds what still runs."""
 
     ports: Ports
-    public_url: str = Field(description="as browsers reach it, with a trailing slash")
+    public_url: str = Field(
+        description="as browsers reach it, with a trailing slash", pattern=r"^https?://[A-Za-z0-9.:\[\]-]+/$"
+    )
     env: Path = Field(description="the environment (prefix) of processes and user servers")
     separate_accounts: bool = Field(description="each person's programs run under an account of their own")
 
