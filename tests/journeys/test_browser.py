@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -144,6 +146,27 @@ class TestAnna:
 
     def test_nothing_was_wrong_in_the_console(self, complaints: list[str]) -> None:
         assert complaints == []
+
+
+def test_the_panel_says_what_happens_when_the_service_is_killed(browser: Browser, facility: Facility) -> None:
+    """The facility is said to be away, with the time it was last seen; then it is back by itself."""
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.set_default_timeout(SLOW)
+    log_in(page, facility, "marco")
+    page.wait_for_url("**/services/specola/")
+    facility.login("marco").start_server()
+    page.goto(f"{facility.url}user/marco/lab/workspaces/killed")
+    page.locator(".jp-Launcher").wait_for()
+    open_panel(page)
+    expect(page.locator("#specola-panel").get_by_text("No cluster yet")).to_be_visible()
+    os.kill(facility.pid("service"), signal.SIGKILL)
+    away = page.locator("#specola-panel").get_by_text("The facility does not answer; last seen")
+    expect(away).to_be_visible(timeout=20_000)
+    picture(page, "panel-offline")
+    expect(away).to_be_hidden(timeout=SLOW)
+    expect(page.locator("#specola-panel").get_by_text("No cluster yet")).to_be_visible()
+    page.close()
+    facility.login("marco").stop_server()
 
 
 def test_a_person_outside_the_groups_is_refused_clearly(browser: Browser, facility: Facility) -> None:
