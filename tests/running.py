@@ -193,10 +193,11 @@ class Facility:
     port: int
     command: list[str]
     account: int | None = None
+    host: str = "127.0.0.1"
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/"
+        return f"http://{self.host}:{self.port}/"
 
     @property
     def run(self) -> Path:
@@ -272,7 +273,11 @@ class Facility:
 
 @contextlib.contextmanager
 def started(
-    facility_file: Path | None = None, *, text: str | None = None, account: int | None = None
+    facility_file: Path | None = None,
+    *,
+    text: str | None = None,
+    account: int | None = None,
+    host: str = "127.0.0.1",
 ) -> Iterator[Facility]:
     """A facility in a directory of its own, stopped and removed at the end."""
     place = Path(tempfile.mkdtemp(prefix="sp-", dir="/var/tmp"))
@@ -285,7 +290,8 @@ def started(
     source.chmod(0o644)
     port = free_port()
     command = ["up", "--detach", "--facility", str(source), "--state", str(state), "--port", str(port)]
-    facility = Facility(state, port, command, account)
+    facility = Facility(state, port, command, account, host)
+    command += ["--public-url", facility.url]
     try:
         facility.up()
         yield facility
