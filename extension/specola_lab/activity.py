@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from pathlib import Path
 from typing import Any, Protocol
 
 import aiohttp
 
 from specola_lab import schedulers
 from specola_lab.facility import Facility
+from specola_lab.home import HomeUse
 
 EVERY_SECONDS = 60.0
 
@@ -23,9 +23,9 @@ class Kernels(Protocol):
 
 
 class Heartbeat:
-    """Reports running cells, connected kernels and clusters."""
+    """Reports running cells, connected kernels, clusters and how full the home is."""
 
-    def __init__(self, facility: Facility, kernels: Any, home: Path, log: logging.Logger) -> None:
+    def __init__(self, facility: Facility, kernels: Any, home: HomeUse, log: logging.Logger) -> None:
         self.facility = facility
         self.kernels = kernels
         self.home = home
@@ -33,14 +33,15 @@ class Heartbeat:
         self._task: asyncio.Task[None] | None = None
 
     async def observe(self) -> dict[str, Any]:
-        """What is reported: three counts."""
+        """What is reported: three counts, and the bytes that the home holds as soon as they are known."""
         found = self.kernels.list_kernels()
         models = await found if asyncio.iscoroutine(found) else found
         return {
             "server": self.facility.settings.server,
             "kernels_busy": sum(1 for model in models if model.get("execution_state") == "busy"),
             "kernels_connected": sum(1 for model in models if model.get("connections", 0) > 0),
-            "clusters": schedulers.count(self.home),
+            "clusters": schedulers.count(self.home.home),
+            "home_used": self.home.latest(),
         }
 
     async def beat(self) -> None:

@@ -33,10 +33,11 @@ def load(app: Any) -> None:
     base = app.web_app.settings["base_url"]
     rules = [*relay.handlers(facility), *dashboards.handlers(here.home), *home.handlers(use)]
     app.web_app.add_handlers(".*$", [(url_path_join(base, path), *rest) for path, *rest in rules])
+    app.web_app.settings.setdefault("page_config_data", {})["specolaFacility"] = here.facility
     if here.separate_accounts:
         hide_debugger(app.kernel_spec_manager)
     if here.is_complete:
-        heartbeat = activity.Heartbeat(facility, app.kernel_manager, here.home, app.log)
+        heartbeat = activity.Heartbeat(facility, app.kernel_manager, use, app.log)
         IOLoop.current().add_callback(heartbeat.start)
         app.web_app.settings["specola_heartbeat"] = heartbeat
     app.log.info("specola_lab relays to %s", here.api_url or "nothing: no facility started this server")

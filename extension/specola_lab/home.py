@@ -16,6 +16,8 @@ from specola_lab.base import SpecolaHandler
 from specola_lab.settings import GIB
 
 EVERY_SECONDS = 300.0
+REST = 20.0
+"""a measurement that took a minute is not repeated within twenty"""
 PAUSE_EVERY = 2000
 
 
@@ -64,18 +66,25 @@ class HomeUse:
         self.quota = None if quota_gib is None else int(quota_gib * GIB)
         self._used: int | None = None
         self._measured = 0.0
+        self._took = 0.0
         self._task: asyncio.Task[None] | None = None
 
     async def _renew(self) -> None:
+        begin = time.monotonic()
         self._used = await asyncio.to_thread(measure, self.home)
+        self._took = time.monotonic() - begin
         self._measured = time.time()
+
+    def latest(self) -> int | None:
+        """Bytes at the last measurement, None before the first; begins another one when that is old."""
+        old = time.time() - self._measured > max(EVERY_SECONDS, REST * self._took)
+        if old and (self._task is None or self._task.done()):
+            self._task = asyncio.create_task(self._renew())
+        return self._used
 
     async def report(self) -> dict[str, Any]:
         """Waits only for the very first measurement."""
-        old = time.time() - self._measured > EVERY_SECONDS
-        if old and (self._task is None or self._task.done()):
-            self._task = asyncio.create_task(self._renew())
-        if self._used is None and self._task is not None:
+        if self.latest() is None and self._task is not None:
             await self._task
         used = self._used or 0
         percent = None if not self.quota else round(100 * used / self.quota, 1)

@@ -20,6 +20,7 @@ class Settings:
     server: str
     quota_gib: float | None
     separate_accounts: bool = False
+    facility: str = ""
 
     @property
     def is_complete(self) -> bool:
@@ -38,4 +39,5 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         server=environment.get("JUPYTERHUB_SERVER_NAME", ""),
         quota_gib=float(quota) if quota else None,
         separate_accounts=environment.get("SPECOLA_SEPARATE_ACCOUNTS") == "1",
+        facility=environment.get("SPECOLA_FACILITY", ""),
     )

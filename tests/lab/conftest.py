@@ -51,6 +51,7 @@ async def facility(home: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     fake = FakeFacility(home)
     monkeypatch.setenv("SPECOLA_API_URL", await fake.start())
     monkeypatch.setenv("JUPYTERHUB_API_TOKEN", fake.token)
+    monkeypatch.setenv("SPECOLA_FACILITY", "cnaf")
     yield fake
     await fake.stop()
 

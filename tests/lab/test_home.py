@@ -11,6 +11,7 @@ from lab.fakeapi import FakeFacility, until
 from specola_lab import app, home, settings
 from specola_lab.activity import Heartbeat
 from specola_lab.facility import Facility
+from specola_lab.home import HomeUse
 
 
 async def test_the_home_is_measured_against_its_quota(lab: Lab, monkeypatch) -> None:
@@ -23,11 +24,24 @@ async def test_the_home_is_measured_against_its_quota(lab: Lab, monkeypatch) -> 
     (lab.home / "data" / "b").write_bytes(b"x" * 100_000)
     assert (await use.report())["used"] == report["used"], "measured again only after five minutes"
     monkeypatch.setattr(home, "EVERY_SECONDS", -1.0)
+    monkeypatch.setattr(home, "REST", -1.0)
     await use.report()
     await use._task
     assert use._used > report["used"]
     async with lab.browser.get(lab.url + "specola/home") as answer:
         assert (await answer.json())["percent"] is None
+
+
+async def test_a_slow_disk_rests_between_measurements(home: Path) -> None:
+    use = HomeUse(home, None)
+    await use.report()
+    use._took, use._measured = 60.0, use._measured - 1000
+    use.latest()
+    assert use._task.done(), "a minute of measuring, then twenty of rest"
+    use._measured -= 300
+    use.latest()
+    assert not use._task.done()
+    await use._task
 
 
 def test_links_count_once_and_what_vanishes_does_not(tmp_path: Path) -> None:
@@ -67,9 +81,13 @@ class Kernels:
 async def test_the_heartbeat_says_what_runs(facility: FakeFacility, home: Path) -> None:
     facility.serve_scheduler("one")
     link = Facility(settings.from_environment())
-    beat = Heartbeat(link, Kernels(), home, logging.getLogger("test"))
+    beat = Heartbeat(link, Kernels(), HomeUse(home, None), logging.getLogger("test"))
     await beat.beat()
-    assert facility.reports == [{"server": "", "kernels_busy": 1, "kernels_connected": 1, "clusters": 1}]
+    counts = {"server": "", "kernels_busy": 1, "kernels_connected": 1, "clusters": 1}
+    assert facility.reports == [counts | {"home_used": None}], "nobody waits for the first measurement"
+    await beat.home.report()
+    await beat.beat()
+    assert facility.reports[-1]["home_used"] > 0
     await link.close()
     await link.close()
 
@@ -81,7 +99,7 @@ async def test_the_server_reports_by_itself(lab: Lab) -> None:
 
 async def test_a_refused_or_unheard_report_is_logged_without_the_token(facility, home, caplog) -> None:
     link = Facility(settings.from_environment())
-    beat = Heartbeat(link, Kernels(), home, logging.getLogger("test"))
+    beat = Heartbeat(link, Kernels(), HomeUse(home, None), logging.getLogger("test"))
     facility.token = "changed"
     await beat.beat()
     await facility.stop()
@@ -100,3 +118,7 @@ def test_the_debugger_is_hidden_where_it_is_off() -> None:
     specs = Specs()
     app.hide_debugger(specs)
     assert [kernel["spec"]["metadata"]["debugger"] for kernel in specs.get_all_specs().values()] == [False, False]
+
+
+async def test_the_page_is_told_the_name_of_the_facility(lab: Lab) -> None:
+    assert lab.app.web_app.settings["page_config_data"]["specolaFacility"] == "cnaf"

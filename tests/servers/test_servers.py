@@ -204,12 +204,27 @@ async def test_many_people_are_read_page_by_page(here: Setting, monkeypatch: pyt
     assert len(await here.hub.active_users()) == 205
 
 
+async def test_how_full_a_home_was_is_known_when_its_server_is_gone(here: Setting) -> None:
+    """The service cannot look into a home: it keeps what a server saw."""
+    assert (await here.service.mine("anna")).home is None
+    await here.service.report("anna", IDLE)
+    assert here.service.home("anna") is None
+    for used in (5, 7):
+        await here.service.report("anna", Activity(kernels_busy=0, kernels_connected=0, home_used=used))
+    await here.service.sweep()
+    mine = await here.service.mine("anna")
+    assert mine.items == ()
+    assert mine.home is not None
+    assert mine.home.used == 7
+    assert here.service.home("bruno") is None
+
+
 # ---- through the API
 
 
 async def test_start_stop_and_list(rig: Rig) -> None:
     headers = rig.token()
-    assert (await rig.ask("GET", "/servers", headers)).json() == {"items": [], "next": None}
+    assert (await rig.ask("GET", "/servers", headers)).json() == {"items": [], "home": None, "next": None}
     started = await rig.ask("POST", "/servers", headers, json={"name": "big.one"})
     assert (started.status_code, started.json()["items"][0]["state"]) == (202, "starting")
     rig.state.server("anna", "big.one")

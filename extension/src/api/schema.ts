@@ -210,6 +210,12 @@ export interface components {
              * @default 0
              */
             clusters: number;
+            /**
+             * Home Used
+             * @description bytes that its owner's home holds
+             * @default null
+             */
+            home_used: number | null;
         };
         /**
          * Adaptive
@@ -301,6 +307,22 @@ export interface components {
              * @default null
              */
             next: null;
+        };
+        /**
+         * HomeUse
+         * @description How full a home was when a server of its owner last looked.
+         */
+        HomeUse: {
+            /**
+             * Used
+             * @description bytes
+             */
+            used: number;
+            /**
+             * Measured
+             * Format: date-time
+             */
+            measured: string;
         };
         /**
          * Me
@@ -537,6 +559,11 @@ export interface components {
         Servers: {
             /** Items */
             items: components["schemas"]["Server"][];
+            /**
+             * @description absent until a server has measured it
+             * @default null
+             */
+            home: components["schemas"]["HomeUse"] | null;
             /**
              * Next
              * @default null

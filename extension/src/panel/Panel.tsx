@@ -1,3 +1,4 @@
+import { PageConfig } from '@jupyterlab/coreutils';
 import { ReactWidget } from '@jupyterlab/ui-components';
 import type { IDisposable } from '@lumino/disposable';
 import { DisposableDelegate } from '@lumino/disposable';
@@ -69,6 +70,7 @@ export class Panel extends ReactWidget implements IPanel {
       <>
         <header className="specola-Head">
           <b>Specola</b>
+          {this._facility && <span className="specola-Pill">{this._facility}</span>}
           <span className="specola-Head-who">{this._who}</span>
         </header>
         {this._events && <Banner events={this._events} />}
@@ -109,5 +111,6 @@ export class Panel extends ReactWidget implements IPanel {
 
   private _sections: ISection[] = [];
   private readonly _folded = new Set<string>();
+  private readonly _facility = PageConfig.getOption('specolaFacility');
   private _who = '';
 }

@@ -52,6 +52,13 @@ activity = sa.Table(
     sa.Column("warned_for", sa.Float),
     sa.Column("stopping", sa.String),
 )
+home_use = sa.Table(
+    "home_use",
+    metadata,
+    sa.Column("person", sa.String, primary_key=True),
+    sa.Column("used", sa.BigInteger, nullable=False),
+    sa.Column("measured", sa.Float, nullable=False),
+)
 meta = sa.Table(
     "meta", metadata, sa.Column("key", sa.String, primary_key=True), sa.Column("value", sa.String, nullable=False)
 )

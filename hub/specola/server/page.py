@@ -164,6 +164,7 @@ class StartPage(HtmlHandler):
             pass
         except PublicError as error:
             hub_problem = error
+        home = self.servers.home(self.caller.name)
         self.set_header("Cache-Control", "no-store")
         token = self.xsrf_token
         state = {
@@ -172,6 +173,7 @@ class StartPage(HtmlHandler):
             "hub": self.facts.hub,
             "user": me.name,
             "quota_gib": self.facts.quota_gib,
+            "home": None if home is None else home.model_dump(mode="json"),
             "servers": None if hub_problem else items,
         }
         self.show(

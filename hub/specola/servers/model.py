@@ -19,6 +19,7 @@ class Activity(Section):
     kernels_busy: int = Field(ge=0, description="kernels that execute a cell")
     kernels_connected: int = Field(ge=0, description="kernels that a page or client is connected to")
     clusters: int = Field(default=0, ge=0, description="Dask clusters of its owner that run")
+    home_used: int | None = Field(default=None, ge=0, le=2**60, description="bytes that its owner's home holds")
 
 
 class Server(Section):
@@ -34,10 +35,18 @@ class Server(Section):
     warned: bool = Field(default=False, description="the end is near and its owner was told")
 
 
+class HomeUse(Section):
+    """How full a home was when a server of its owner last looked."""
+
+    used: int = Field(ge=0, description="bytes")
+    measured: datetime
+
+
 class Servers(Section):
     """The caller's servers."""
 
     items: tuple[Server, ...]
+    home: HomeUse | None = Field(default=None, description="absent until a server has measured it")
     next: None = None
 
 

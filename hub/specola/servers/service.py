@@ -1,6 +1,6 @@
 """The caller's servers, and the loop that stops idle ones.
 
-The only writer of the table `activity`. A stop is written there before it is done, so that a
+The only writer of the tables `activity` and `home_use`. A stop is written there before it is done, so that a
 service that was killed in between finishes it.
 """
 
@@ -17,13 +17,13 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from specola.client.hub import Hub, HubServer
-from specola.core.database import activity, record
+from specola.core.database import activity, home_use, record
 from specola.core.errors import PublicError
 from specola.core.events import Bus, Event
 from specola.core.reconcile import Reconciler
 from specola.http.metrics import Metrics
 from specola.servers.culling import Facts, Keep, Limits, Stop, Warn, busy_with, decide, ends_at
-from specola.servers.model import Activity, Server, Servers, State
+from specola.servers.model import Activity, HomeUse, Server, Servers, State
 
 STALE = 180.0
 PATIENCE = 0.7
@@ -63,11 +63,20 @@ class ServersService:
         if busy is not None:
             values["last_active"] = now
         self._write(person, report.server, values, {"started": 0.0, "last_active": now})
+        if report.home_used is not None:
+            self._measured(person, report.home_used, now)
 
     async def mine(self, person: str) -> Servers:
         """The person's servers as they are now."""
         user = await self._hub.user(person)
-        return Servers(items=tuple(self._describe(person, server) for _, server in sorted(user.servers.items())))
+        items = tuple(self._describe(person, server) for _, server in sorted(user.servers.items()))
+        return Servers(items=items, home=self.home(person))
+
+    def home(self, person: str) -> HomeUse | None:
+        """How full the person's home was at the last look: only a server of theirs can see into it."""
+        with self._engine.connect() as connection:
+            row = connection.execute(home_use.select().where(home_use.c.person == person)).mappings().one_or_none()
+        return None if row is None else HomeUse(used=row["used"], measured=_time(row["measured"]))
 
     async def start(self, person: str, server: str) -> Servers:
         """Ask the hub for a server; the answer shows it starting."""
@@ -217,6 +226,12 @@ class ServersService:
         statement = insert(activity).values(person=person, server=server, **fresh)
         with self._engine.begin() as connection:
             connection.execute(statement.on_conflict_do_update(index_elements=["person", "server"], set_=values))
+
+    def _measured(self, person: str, used: int, now: float) -> None:
+        values = {"used": used, "measured": now}
+        statement = insert(home_use).values(person=person, **values)
+        with self._engine.begin() as connection:
+            connection.execute(statement.on_conflict_do_update(index_elements=["person"], set_=values))
 
     def _forget(self, person: str, server: str) -> None:
         with self._engine.begin() as connection:

@@ -3,7 +3,7 @@ const state = JSON.parse(document.getElementById("state").textContent);
 const xsrf = document.querySelector("meta[name=xsrf]").content;
 const place = document.getElementById("servers");
 const banner = document.getElementById("banner");
-const view = { servers: state.servers, starts: new Map(), failed: new Map(), busy: new Set(), lastId: null };
+const view = { servers: state.servers, home: state.home, starts: new Map(), failed: new Map(), busy: new Set(), lastId: null };
 
 class Problem extends Error {
   constructor(document) { super(document.title); Object.assign(this, document); }
@@ -121,6 +121,36 @@ function draw() {
   if (focused) [...place.querySelectorAll("[data-key]")].find((e) => e.dataset.key === focused)?.focus();
 }
 
+const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+const FULL = 0.95;
+
+function amount(bytes) {
+  const unit = Math.min(UNITS.length - 1, Math.max(0, Math.floor(Math.log2(Math.max(1, bytes)) / 10)));
+  const value = bytes / 1024 ** unit;
+  return [value < 10 ? Number(value.toFixed(1)) : Math.round(value), UNITS[unit]];
+}
+
+function drawHome() {
+  if (!view.home) return;
+  const quota = (state.quota_gib ?? 0) * 1024 ** 3;
+  const [used, unit] = amount(view.home.used);
+  const [most, ofUnit] = amount(quota);
+  const text = quota ? `${used}${unit === ofUnit ? "" : ` ${unit}`} of ${most} ${ofUnit}` : `${used} ${unit}`;
+  const key = `${text} ${view.home.used}`;
+  if (view.homeDrawn === key) return;
+  view.homeDrawn = key;
+  const meter = h("div", { class: "bar", role: "meter", "aria-label": "Home", "aria-valuemin": 0, "aria-valuemax": quota,
+    "aria-valuenow": Math.min(view.home.used, quota), "aria-valuetext": text }, h("i"));
+  const share = quota ? view.home.used / quota : 0;
+  meter.firstChild.style.width = `${Math.min(100, 100 * share)}%`;
+  meter.classList.toggle("full", share >= FULL);
+  const place = document.getElementById("home");
+  place.replaceChildren(text, ...(quota ? [meter] : []));
+  place.title = `measured ${clock(view.home.measured)}`;
+  document.getElementById("home-full").replaceChildren(...(share < FULL ? [] : [h("p", { class: "notice warning" },
+    `Your home is ${Math.round(100 * share)} % full. Delete or move files now: when it is full, notebooks cannot be saved.`)]));
+}
+
 function say(problem) {
   place.classList.toggle("stale", Boolean(problem));
   if (!problem) { banner.replaceChildren(); return; }
@@ -136,6 +166,8 @@ async function refresh() {
   try {
     const answer = await (await call("GET", "/servers")).json();
     view.servers = answer.items;
+    view.home = answer.home;
+    drawHome();
     say(null);
     for (const server of view.servers) {
       if (server.state === "starting") follow(server.name);
@@ -235,6 +267,7 @@ async function check() {
 }
 
 draw();
+drawHome();
 for (const server of view.servers ?? []) if (server.state === "starting") follow(server.name);
 listen();
 setInterval(check, 4000);

@@ -1,4 +1,4 @@
-"""The first schema: people, audit log, idempotency keys, activity of servers, meta."""
+"""The first schema: people, audit log, idempotency keys, activity of servers, use of homes, meta."""
 
 from __future__ import annotations
 
@@ -68,6 +68,12 @@ def upgrade() -> None:
         sa.Column("busy_with", sa.String),
         sa.Column("warned_for", sa.Float),
         sa.Column("stopping", sa.String),
+    )
+    op.create_table(
+        "home_use",
+        sa.Column("person", sa.String, primary_key=True),
+        sa.Column("used", sa.BigInteger, nullable=False),
+        sa.Column("measured", sa.Float, nullable=False),
     )
     op.create_table(
         "meta", sa.Column("key", sa.String, primary_key=True), sa.Column("value", sa.String, nullable=False)
