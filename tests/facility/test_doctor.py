@@ -195,16 +195,30 @@ def test_homes_that_cannot_be_written_are_told(who: Callable[..., Patient], monk
     assert "cannot be written" in run(machine.homes, patient)[0].text
 
 
-@pytest.mark.parametrize(("options", "expected"), [("rw,prjquota", "can enforce quotas"), ("rw", "not enforced")])
-def test_a_quota_is_enforced_only_where_the_file_system_can(
-    options: str, expected: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize(
+    ("options", "separate", "on", "mark", "expected"),
+    [
+        ("rw,usrquota", True, True, "✓", "enforced by the file system"),
+        ("rw,usrquota", True, False, "–", "but they are off"),
+        ("rw,usrjquota=aquota.user", True, False, "–", "but they are off"),
+        ("rw,prjquota", True, False, "–", "mounted without quotas of accounts"),
+        ("rw", True, False, "–", "mounted without quotas of accounts"),
+        ("rw,usrquota", False, True, "–", "belong to one account"),
+    ],
+)
+def test_a_quota_is_enforced_only_where_the_kernel_says_so(  # noqa: PLR0917 - pytest passes by name
+    options: str, separate: bool, on: bool, mark: str, expected: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """The mount options tell what an operator wanted; whether it holds is known to the kernel alone."""
     table = tmp_path / "mounts"
     table.write_text(f"/dev/a / ext4 rw 0 0\n/dev/b {tmp_path} xfs {options} 0 0\n/dev/c /elsewhere xfs rw 0 0\n")
     mount = machine._mount_of(tmp_path / "homes", table)
     assert mount == (str(tmp_path), frozenset(options.split(",")))
     monkeypatch.setattr(machine, "_mount_of", lambda _path: mount)
-    assert expected in machine._quota(tmp_path, 5).text
+    monkeypatch.setattr(machine.ThisKernel, "enforces", lambda _kernel, _path: on)
+    found = machine._quota(tmp_path, 5, separate=separate)
+    assert marks([found]) == mark
+    assert expected in found.text
 
 
 def test_memory_without_any_limit_is_told(who: Callable[..., Patient]) -> None:

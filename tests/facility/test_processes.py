@@ -33,6 +33,14 @@ def test_only_the_launcher_is_privileged(runtime_of: Make) -> None:
     assert set(accounts.values()) == {None, "specola"}
 
 
+def test_the_launcher_reads_the_quota_from_its_command_line(runtime_of: Make) -> None:
+    def launcher(text: str) -> tuple[str, ...]:
+        return next(process for process in table(runtime_of(text)) if process.privileged).argv
+
+    assert launcher("homes: {quota_gib: 20}")[-2:] == ("--quota-gib", "20.0")
+    assert "--quota-gib" not in launcher("")
+
+
 def test_without_root_nobody_is_changed_to(runtime_of: Make) -> None:
     assert "user=" not in supervisord(runtime_of(), root=False)
 

@@ -31,6 +31,7 @@ from specola.core.accounts import (
 )
 from specola.core.errors import SpecolaError
 from specola.core.layout import Layout
+from specola.core.quota import HomeQuota
 
 GROUP = "specola-users"
 COMMENT = "Specola person"
@@ -83,10 +84,11 @@ class SeparateAccounts:
 
     separate = True
 
-    def __init__(self, layout: Layout, homes: Path, ledger: Ledger) -> None:
+    def __init__(self, layout: Layout, homes: Path, ledger: Ledger, quota: HomeQuota | None = None) -> None:
         self._state = layout.id
         self._homes = homes
         self._ledger = ledger
+        self._quota = quota
         self._runtime = runtime_base(layout, 0)
 
     def account(self, person: str) -> Account:
@@ -104,6 +106,8 @@ class SeparateAccounts:
             _private_base(path, 0o711)
         for path in (account.home, account.runtime):
             make_directory(path, account.uid, account.gid)
+        if self._quota is not None:
+            self._quota.hold(account.home, account.uid)
         as_account(account, lambda: furnish(account))
         return account
 

@@ -19,7 +19,9 @@ class Homes(Section):
 
     path: AbsolutePath | None = Field(default=None, description="directory of the homes; beside the state when absent")
     skeleton: AbsolutePath | None = Field(default=None, description="directory whose files a new home starts with")
-    quota_gib: GiB | None = Field(default=None, description="size of one home; warned at 95 %")
+    quota_gib: GiB | None = Field(
+        default=None, description="size of one home; warned at 95 %, enforced where the file system has user quotas on"
+    )
 
 
 class Servers(Section):

@@ -88,7 +88,12 @@ def table(runtime: Runtime) -> list[Process]:
 
 def _launcher(runtime: Runtime, python: str) -> Process:
     """Root reads its settings from its command line alone: others may write the state."""
-    argv = (python, "-m", "specola.launcher", "--homes", str(runtime.homes))
+    quota = runtime.facility.homes.quota_gib
+    argv = (
+        *(python, "-m", "specola.launcher"),
+        *("--homes", str(runtime.homes)),
+        *(() if quota is None else ("--quota-gib", str(quota))),
+    )
     return Process("launcher", argv, str(runtime.layout.launcher_socket), privileged=True)
 
 

@@ -1,4 +1,4 @@
-"""`python -m specola.launcher [--state DIR] [--homes DIR] [--ledger FILE] [--service-account NAME]`."""
+"""`python -m specola.launcher [--state DIR] [--homes DIR] [--quota-gib N] [--ledger FILE] [--service-account NAME]`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from specola.core.accounts import LEDGER, Ledger
 from specola.core.layout import SERVICE_ACCOUNT, Layout, layout_from_environment
 from specola.core.people import OneAccount, People, SeparateAccounts, make_run_directory
+from specola.core.quota import HomeQuota
 from specola.launcher.limits import Limits
 from specola.launcher.programs import Programs
 from specola.launcher.records import Records
@@ -31,6 +32,7 @@ class Settings:
     homes: Path
     ledger: Path
     service_account: str
+    quota_gib: float | None = None
 
 
 def settings(arguments: list[str] | None = None) -> Settings:
@@ -38,11 +40,12 @@ def settings(arguments: list[str] | None = None) -> Settings:
     parser = argparse.ArgumentParser(prog="specola.launcher", description=__doc__)
     parser.add_argument("--state", type=Path, help="state directory of the facility (or SPECOLA_STATE)")
     parser.add_argument("--homes", type=Path, help="directory of the homes; beside the state when absent")
+    parser.add_argument("--quota-gib", type=float, help="size that no home may grow beyond")
     parser.add_argument("--ledger", type=Path, default=LEDGER, help="where every account ever made is remembered")
     parser.add_argument("--service-account", default=SERVICE_ACCOUNT, help="the account that may ask")
     given = parser.parse_args(arguments)
     layout = Layout(given.state.absolute()) if given.state else layout_from_environment()
-    return Settings(layout, given.homes or layout.homes, given.ledger, given.service_account)
+    return Settings(layout, given.homes or layout.homes, given.ledger, given.service_account, given.quota_gib)
 
 
 def build(given: Settings) -> tuple[Server, Programs, tuple[int, int] | None]:
@@ -54,7 +57,8 @@ def build(given: Settings) -> tuple[Server, Programs, tuple[int, int] | None]:
         ledger = Ledger(given.ledger)
         with ledger.locked():
             ledger.register(layout)
-        people = SeparateAccounts(layout, given.homes, ledger)
+        quota = None if given.quota_gib is None else HomeQuota(given.quota_gib)
+        people = SeparateAccounts(layout, given.homes, ledger, quota)
         with contextlib.suppress(KeyError):
             service = pwd.getpwnam(given.service_account)
             owner = (service.pw_uid, service.pw_gid)

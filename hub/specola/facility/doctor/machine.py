@@ -15,12 +15,14 @@ from pathlib import Path
 import httpx
 
 from specola.core.layout import SERVICE_ACCOUNT
+from specola.core.quota import ThisKernel
 from specola.core.state import VERSION, version_file
 from specola.facility.doctor.finding import Finding, Findings, Patient, ill, needs_file, not_tried, well
 from specola.facility.runtime import addresses_file
 
 GIB = 1024**3
-QUOTA_OPTIONS = frozenset({"prjquota", "pquota", "usrquota", "uquota", "quota"})
+MEASURED = "measured and warned of at 95 %, not enforced"
+QUOTA_OPTIONS = frozenset({"usrquota", "uquota", "quota", "usrjquota"})
 INSTALL = "pip install 'specola[local]'"
 
 
@@ -66,20 +68,24 @@ async def homes(who: Patient) -> Findings:
     if quota is not None and free < quota:
         found.append(ill(f"less is free than one home may hold ({quota:g} GiB)", "make room, or lower homes.quota_gib"))
     if quota is not None:
-        found.append(_quota(directory, quota))
+        found.append(_quota(directory, quota, separate=who.runtime.addresses.separate_accounts))
     return found
 
 
-def _quota(directory: Path, quota: float) -> Finding:
+def _quota(directory: Path, quota: float, *, separate: bool) -> Finding:
     place, options = _mount_of(directory)
-    if options & QUOTA_OPTIONS:
+    if not separate:
+        return not_tried(f"{quota:g} GiB a home are {MEASURED}: everybody's files belong to one account")
+    if ThisKernel().enforces(directory):
+        return well(f"{quota:g} GiB a home are enforced by the file system {place}, for all files of an account there")
+    if {option.partition("=")[0] for option in options} & QUOTA_OPTIONS:
         return not_tried(
-            f"{quota:g} GiB a home are measured and warned of at 95 %; {place} can enforce quotas",
-            "set them there (setquota, xfs_quota): Specola changes no file system's settings",
+            f"{quota:g} GiB a home are {MEASURED}: {place} is mounted for quotas of accounts, but they are off",
+            f"quotaon -u {place}; if it refuses, this kernel (CONFIG_QFMT_V2) or file system (-O quota) has none",
         )
     return not_tried(
-        f"{quota:g} GiB a home are measured and warned of at 95 %, not enforced: {place} is mounted without quotas",
-        "mount it with prjquota or usrquota where homes must not grow further",
+        f"{quota:g} GiB a home are {MEASURED}: {place} is mounted without quotas of accounts",
+        "mount it with usrquota (ext4, XFS, tmpfs) where homes must not grow further",
     )
 
 
