@@ -14,14 +14,36 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="run the long tests too")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
+    """Any order, but journeys in theirs and at the end; the browser, which keeps an event loop, last of all."""
+    written = {id(item): index for index, item in enumerate(items)}
+    yield
     for item in items:
-        if item.get_closest_marker("soak") and not config.getoption("--soak"):
-            item.add_marker(pytest.mark.skip(reason="only with --soak"))
-        if item.get_closest_marker("needs_root") and os.geteuid() != 0:
-            item.add_marker(pytest.mark.skip(reason="accounts are made by root only"))
-        if item.get_closest_marker("needs_gpu") and not Path("/dev/nvidia0").exists():
-            item.add_marker(pytest.mark.skip(reason="no GPU"))
+        skip_unless_possible(config, item)
+    journeys = [item for item in items if is_ordered(item)]
+    rest = [item for item in items if not is_ordered(item)]
+    journeys.sort(key=lambda item: (uses_browser(item), written[id(item)]))
+    items[:] = rest + journeys
+
+
+def is_ordered(item: pytest.Item) -> bool:
+    return item.get_closest_marker("journey") is not None or uses_browser(item)
+
+
+def uses_browser(item: pytest.Item) -> bool:
+    return "browser" in getattr(item, "fixturenames", ())
+
+
+def skip_unless_possible(config: pytest.Config, item: pytest.Item) -> None:
+    reasons = {
+        "soak": None if config.getoption("--soak") else "only with --soak",
+        "needs_root": None if os.geteuid() == 0 else "accounts are made by root only",
+        "needs_gpu": None if Path("/dev/nvidia0").exists() else "no GPU",
+    }
+    for name, reason in reasons.items():
+        if reason and item.get_closest_marker(name):
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session")
