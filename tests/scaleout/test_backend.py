@@ -17,6 +17,7 @@ from specola.client.launcher import Alive, Gone, LauncherError, Started
 from specola.core.errors import Unavailable
 from specola.scaleout.adapters.backend import LauncherBackend
 from specola.scaleout.adapters.for_service import CLUSTERS, PERSON
+from specola.scaleout.adapters.gateway import GatewayApi
 from specola.scaleout.adapters.gateway_auth import GatewayAuthenticator, in_headers
 from specola.scaleout.adapters.wire import REASON_HEADER
 from specola.scaleout.model import GroupScaleout, LocalSite, ScaleoutSection
@@ -286,6 +287,19 @@ async def test_groups_that_somebody_was_last_seen_with_count(gate: Gate) -> None
     assert gate.backend.allowance_of("anna", ("ml",)).workers == 4
     await gate.ask("GET", f"/api/v1/clusters/{name}", group="ml")
     assert gate.backend.allowance_of("anna").workers == 6
+
+
+async def test_stopping_one_cluster_leaves_the_others_their_budget(gate: Gate) -> None:
+    one, two = await gate.create(), await gate.create()
+    for name in (one, two):
+        await gate.beat(name)
+        await gate.until_status(name, "running")
+    service = GatewayApi(str(gate.client.make_url("/")), "the-service")
+    await service.stop("anna", ["ml"], one)
+    await service.close()
+    await gate.until_status(one, "stopped")
+    await gate.beat(two, count=6)
+    assert (await gate.shown(two))["workers"]["wanted"] == 6
 
 
 async def test_sites_by_group(gate: Gate) -> None:

@@ -121,6 +121,9 @@ async def test_the_service_asks_for_a_person(gate: Gate) -> None:
     assert who["name"] == "j. müller, x"
     assert who["groups"] == ["a,b", "ü"]
     assert (await ask(gate, "the-service"))[0] == 401
+    alone = in_headers("anna", [])
+    del alone["X-Specola-Groups"]
+    assert (await ask(gate, "the-service", **alone))[0] == 401
     assert (await ask(gate, "the-servicf", **in_headers("anna", [])))[0] == 401
 
 

@@ -52,8 +52,8 @@ class FakeGateway:
     async def adapt(self, person: str, groups: Collection[str], name: str, minimum: int, maximum: int) -> None:
         self.asked.append(("adapt", person, tuple(groups), name, minimum, maximum))
 
-    async def stop(self, person: str, name: str) -> None:
-        self.asked.append(("stop", person, name))
+    async def stop(self, person: str, groups: Collection[str], name: str) -> None:
+        self.asked.append(("stop", person, tuple(groups), name))
 
     async def stop_all(self, person: str) -> list[str]:
         self.asked.append(("stop_all", person))
@@ -111,7 +111,7 @@ async def test_everybody_sees_their_own_only() -> None:
     for action in (
         made.one("anna", "other"),
         made.scale("anna", [], "other", Scale(workers=1)),
-        made.stop("anna", "other"),
+        made.stop("anna", (), "other"),
     ):
         with pytest.raises(NotFound):
             await action
@@ -134,13 +134,14 @@ async def test_scale_and_stop() -> None:
     made, gateway, _ = service(owned("c1"), owned("c2", status=Status.STOPPED))
     await made.scale("anna", ["physics"], "c1", Scale(workers=0))
     await made.scale("anna", ["physics"], "c1", Scale(maximum=4))
-    await made.stop("anna", "c1")
+    await made.stop("anna", ("physics",), "c1")
     assert await made.stop_all("anna") == ["c1"]
-    assert await made.people() == {"anna"}
+    assert set(await made.people()) == {"anna"}
     assert [asked[0] for asked in gateway.asked] == ["scale", "adapt", "stop", "stop_all"]
+    assert gateway.asked[2] == ("stop", "anna", ("physics",), "c1")
     assert gateway.asked[1][-2:] == (0, 4)
     with pytest.raises(NotFound):
-        await made.stop("anna", "c9")
+        await made.stop("anna", (), "c9")
     with pytest.raises(Conflict):
         await made.scale("anna", ["physics"], "c2", Scale(workers=1))
 
@@ -179,7 +180,7 @@ async def test_what_is_asked_of_the_gateway() -> None:
     assert await gateway.create("j. m", ["a", "b,c"], {"workers": 1}) == "c1"
     await gateway.scale("anna", [], "c1", 2)
     await gateway.adapt("anna", [], "c1", 0, 3)
-    await gateway.stop("anna", "c1")
+    await gateway.stop("anna", ("physics",), "c1")
     assert await gateway.stop_all("a/b") == ["c1"]
     await gateway.close()
     assert [f"{request.method} {request.url.raw_path.decode()}" for request in seen] == [
@@ -192,6 +193,7 @@ async def test_what_is_asked_of_the_gateway() -> None:
     ]
     assert seen[1].headers["X-Specola-User"] == "j.%20m"
     assert seen[1].headers["X-Specola-Groups"] == "a,b%2Cc"
+    assert seen[4].headers["X-Specola-Groups"] == "physics"
     assert all(request.headers["Authorization"] == "token the-service" for request in seen)
     assert all(request.headers["X-Request-ID"] for request in seen)
     assert "X-Specola-User" not in seen[0].headers

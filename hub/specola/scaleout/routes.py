@@ -28,7 +28,7 @@ def routes(service: ScaleoutService) -> list[Route]:
         return await service.scale(caller.name, caller.groups, request.path_args["name"], request.read(Scale))
 
     async def stop(caller: Caller, request: Request) -> None:
-        await service.stop(caller.name, request.path_args["name"])
+        await service.stop(caller.name, caller.groups, request.path_args["name"])
 
     base, name = "/scaleout/clusters", "/scaleout/clusters/{name}"
     return [

@@ -37,7 +37,7 @@ class Gateway(Protocol):
     async def adapt(self, person: str, groups: Collection[str], name: str, minimum: int, maximum: int) -> None:
         """A range of workers."""
 
-    async def stop(self, person: str, name: str) -> None:
+    async def stop(self, person: str, groups: Collection[str], name: str) -> None:
         """End one cluster."""
 
     async def stop_all(self, person: str) -> list[str]:
@@ -133,10 +133,10 @@ class ScaleoutService:
             await self._gateway.adapt(person, groups, name, wish.minimum or 0, wish.maximum or 0)
         return await self._changed(person, name)
 
-    async def stop(self, person: str, name: str) -> None:
+    async def stop(self, person: str, groups: Collection[str], name: str) -> None:
         """End a cluster; one that has ended is forgotten."""
         await self.one(person, name)
-        await self._gateway.stop(person, name)
+        await self._gateway.stop(person, groups, name)
         self.loop.wake()
 
     async def people(self) -> set[str]:

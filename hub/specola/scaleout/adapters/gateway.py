@@ -59,9 +59,9 @@ class GatewayApi:
         body = {"minimum": minimum, "maximum": maximum, "active": True}
         await self._ask("POST", f"{API}{name}/adapt", person, groups, json=body)
 
-    async def stop(self, person: str, name: str) -> None:
+    async def stop(self, person: str, groups: Collection[str], name: str) -> None:
         """End one cluster of a person."""
-        await self._ask("DELETE", f"{API}{name}", person)
+        await self._ask("DELETE", f"{API}{name}", person, groups)
 
     async def stop_all(self, person: str) -> list[str]:
         """End every cluster of a person; their names."""

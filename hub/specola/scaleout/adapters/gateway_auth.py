@@ -133,9 +133,9 @@ def in_headers(person: str, groups: Collection[str]) -> dict[str, str]:
 
 
 def on_behalf(request: web.Request) -> User:
-    """The person for whom the API service asks; it says their groups, too."""
+    """The person for whom the API service asks; it says their groups, too: what is remembered of them is a budget."""
     person = unquote(request.headers.get(PERSON_HEADER, ""))
-    if not person:
-        raise refused(f"{PERSON_HEADER} is missing")
-    groups = request.headers.get(GROUPS_HEADER, "").split(",")
+    if not person or GROUPS_HEADER not in request.headers:
+        raise refused(f"{PERSON_HEADER} or {GROUPS_HEADER} is missing")
+    groups = request.headers[GROUPS_HEADER].split(",")
     return Person(person, groups=[unquote(group) for group in groups if group])
