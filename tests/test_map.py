@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import click
 import pytest
 from running import TOP
+from specola.cli import COMMANDS, main
 from specola.facility.model import Facility
 from specola.server.wiring import all_routes
 
@@ -26,6 +28,10 @@ def test_a_feature_is_the_same_word_everywhere(word: str) -> None:
     assert list((TOP / "tests" / word).glob("test_*.py")), "tests"
     assert (TOP / "docs" / f"{word}.md").is_file(), "docs"
     assert (TOP / "hub" / "specola" / word / "routes.py").is_file(), "routes"
+    assert COMMANDS[word][0] == f"specola.cli.{word}", "its command"
+    command = main.get_command(click.Context(main), word)
+    assert isinstance(command, click.Group)
+    assert command.commands
 
 
 @pytest.mark.parametrize("word", sorted(set(ALL) - set(BUILT)))

@@ -404,11 +404,17 @@ export interface components {
         };
         /**
          * People
-         * @description Login names.
+         * @description Login names, and what each of them has running.
          */
         People: {
             /** Items */
             items: string[];
+            /**
+             * Running
+             * @description in the order of items
+             * @default []
+             */
+            running: components["schemas"]["Running"][];
             /**
              * Next
              * @default null
@@ -481,6 +487,24 @@ export interface components {
          * @enum {string}
          */
         Role: "user" | "instructor" | "accountant" | "admin";
+        /**
+         * Running
+         * @description What somebody has running.
+         */
+        Running: {
+            /**
+             * Name
+             * @description login name
+             */
+            name: string;
+            /** Clusters */
+            clusters: number;
+            /**
+             * Workers
+             * @description at work or on their way
+             */
+            workers: number;
+        };
         /**
          * Scale
          * @description Either a number of workers, or a range within which the cluster follows its work.

@@ -7,6 +7,7 @@ and tells them what changed. It keeps nothing that a restart would lose.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from specola.core.errors import Conflict, NotFound
@@ -49,6 +50,15 @@ class Events(Protocol):
 
     def publish(self, person: str | None, type: str, data: dict[str, Any]) -> object:  # noqa: A002 - the wire's word
         """Tell one person."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What one person has running."""
+
+    clusters: int = 0
+    workers: int = 0
+    """at work or on their way"""
 
 
 class ScaleoutService:
@@ -139,9 +149,15 @@ class ScaleoutService:
         await self._gateway.stop(person, groups, name)
         self.loop.wake()
 
-    async def people(self) -> set[str]:
-        """Everybody who has a cluster that has not ended."""
-        return {cluster.person for cluster in await self._gateway.clusters() if not cluster.status.ended}
+    async def people(self) -> dict[str, Load]:
+        """Everybody who has a cluster that has not ended, and what they run."""
+        found: dict[str, Load] = {}
+        for cluster in await self._gateway.clusters():
+            if not cluster.status.ended:
+                load = found.get(cluster.person, Load())
+                workers = cluster.workers.running + cluster.workers.starting
+                found[cluster.person] = Load(load.clusters + 1, load.workers + workers)
+        return found
 
     async def stop_all(self, person: str) -> list[str]:
         """End every cluster of somebody whose right is gone."""

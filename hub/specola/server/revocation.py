@@ -14,10 +14,19 @@ from specola.scaleout.service import ScaleoutService
 log = logging.getLogger(__name__)
 
 
+class Running(Section):
+    """What somebody has running."""
+
+    name: str = Field(description="login name")
+    clusters: int
+    workers: int = Field(description="at work or on their way")
+
+
 class People(Section):
-    """Login names."""
+    """Login names, and what each of them has running."""
 
     items: tuple[str, ...]
+    running: tuple[Running, ...] = Field(default=(), description="in the order of items")
     next: None = None
 
 
@@ -38,7 +47,9 @@ def routes(service: ScaleoutService) -> list[Route]:
     """The routes over one service; only the hub and administrators have their scope."""
 
     async def people(_caller: Caller, _request: Request) -> People:
-        return People(items=tuple(sorted(await service.people())))
+        found = sorted((await service.people()).items())
+        running = tuple(Running(name=name, clusters=load.clusters, workers=load.workers) for name, load in found)
+        return People(items=tuple(one.name for one in running), running=running)
 
     async def stop(caller: Caller, request: Request) -> Ended:
         person = request.read(Person)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +13,17 @@ from specola.core.errors import Forbidden
 from specola.identity.people_table import METADATA, PEOPLE
 
 BUSY_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Known:
+    """Somebody who has logged in."""
+
+    name: str
+    full_name: str
+    issuer: str
+    first_seen: datetime
+    last_seen: datetime
 
 
 class AnotherPerson(Forbidden):
@@ -54,6 +66,13 @@ class People:
         with self._engine.connect() as connection:
             found = connection.scalar(select(PEOPLE.c.full_name).filter_by(name=name))
         return found or name
+
+    def everybody(self) -> list[Known]:
+        """Who has ever logged in, by name; times are UTC."""
+        columns = (PEOPLE.c.name, PEOPLE.c.full_name, PEOPLE.c.issuer, PEOPLE.c.first_seen, PEOPLE.c.last_seen)
+        with self._engine.connect() as connection:
+            rows = connection.execute(select(*columns).order_by(PEOPLE.c.name)).all()
+        return [Known(r[0], r[1], r[2], r[3].replace(tzinfo=UTC), r[4].replace(tzinfo=UTC)) for r in rows]
 
 
 def _engine(database: Path) -> Engine:
