@@ -127,3 +127,19 @@ async def test_names_cannot_leave_their_place_in_the_address() -> None:
 
     await hub(note).stop("a/../b", "c?d")
     assert seen == [b"/hub/api/users/a%2F..%2Fb/servers/c%3Fd"]
+
+
+@pytest.mark.parametrize(("person", "server"), [("anna", ".."), ("anna", "."), ("..", ""), ("", "")])
+async def test_no_name_becomes_another_path_at_the_hub(person: str, server: str) -> None:
+    """The service's token may change more than the server that is meant."""
+    sent: list[str] = []
+
+    def note(request: httpx.Request) -> httpx.Response:
+        sent.append(request.url.path)
+        return httpx.Response(204)
+
+    with pytest.raises(NotFound):
+        await hub(note).stop(person, server)
+    with pytest.raises(NotFound):
+        await hub(note).start(person, server)
+    assert sent == []

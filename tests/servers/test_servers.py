@@ -286,6 +286,14 @@ async def test_a_service_without_rights_at_the_hub_says_so(rig: Rig) -> None:
     assert (await rig.ask("GET", "/servers", rig.token())).json()["reason"] == "hub_refused"
 
 
-@pytest.mark.parametrize("name", ["a/b", "a b", "x" * 201, "../x"])
+@pytest.mark.parametrize("name", ["a/b", "a b", "x" * 201, "../x", "..", "."])
 async def test_a_crooked_server_name_is_refused(rig: Rig, name: str) -> None:
     assert (await rig.ask("POST", "/servers", rig.token(), json={"name": name})).status_code == 400
+
+
+@pytest.mark.parametrize("name", ["..", ".", "%2e%2e", "../server", "a/b", ".hidden", "a b"])
+async def test_no_name_of_a_server_leads_elsewhere_at_the_hub(rig: Rig, name: str) -> None:
+    """`DELETE /servers?name=..` must not become the deletion of the person."""
+    for method, path in (("DELETE", "/servers"), ("GET", "/servers/progress")):
+        answer = await rig.ask(method, path, rig.token(), params={"name": name})
+        assert (answer.status_code, answer.json()["reason"]) == (400, "bad_input")

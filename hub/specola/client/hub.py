@@ -200,6 +200,9 @@ def _message(answer: httpx.Response) -> str:
 
 
 def _part(name: str) -> str:
+    """A name as one segment of a path; quoting leaves dots alone, and these two would name another path."""
+    if name in {"", ".", ".."}:
+        raise NotFound("There is no such person or server at the hub")
     return quote(name, safe="")
 
 

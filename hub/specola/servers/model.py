@@ -9,6 +9,9 @@ from pydantic import Field
 
 from specola.core.section import Section
 
+SERVER_NAME = "([A-Za-z0-9_-][A-Za-z0-9._-]*)?"
+"""A server's name becomes a segment of a path at the hub, so it never begins with a dot."""
+
 State = Literal["starting", "running", "stopping"]
 
 
@@ -53,4 +56,4 @@ class Servers(Section):
 class Which(Section):
     """Which of the caller's servers is meant."""
 
-    name: str = Field(default="", max_length=200, pattern=r"^[A-Za-z0-9._-]*$", description="empty: the default server")
+    name: str = Field(default="", max_length=200, pattern=f"^{SERVER_NAME}$", description="empty: the default server")

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import re
+
+from specola.core.errors import BadInput
 from specola.core.scopes import SERVERS, SERVERS_WRITE
 from specola.http.route import Caller, Request, Route
 from specola.http.sse import Stream
-from specola.servers.model import Activity, Servers, Which
+from specola.servers.model import SERVER_NAME, Activity, Servers, Which
 from specola.servers.service import ServersService
 
 NAME = {"name": "which server; the default one when absent"}
+
+
+def _which(request: Request) -> str:
+    """The server that the query names."""
+    name = request.query.get("name", "")
+    if not re.fullmatch(SERVER_NAME, name):
+        raise BadInput("No server can have this name", "It has letters, digits, dots, `-` and `_`, no dot at its start.")
+    return name
 
 
 def routes(service: ServersService) -> list[Route]:
@@ -21,10 +32,10 @@ def routes(service: ServersService) -> list[Route]:
         return await service.start(caller.name, request.read(Which).name)
 
     async def stop(caller: Caller, request: Request) -> Servers:
-        return await service.stop(caller.name, request.query.get("name", ""))
+        return await service.stop(caller.name, _which(request))
 
     async def progress(caller: Caller, request: Request) -> Stream:
-        return Stream(service.progress(caller.name, request.query.get("name", "")))
+        return Stream(service.progress(caller.name, _which(request)))
 
     async def activity(caller: Caller, request: Request) -> None:
         await service.report(caller.name, request.read(Activity))
