@@ -83,11 +83,13 @@ def test_a_second_up_finds_the_first(facility: Facility) -> None:
 
 def test_a_port_that_is_taken_is_named(facility: Facility) -> None:
     with socket.socket() as other:
-        other.bind(("127.0.0.1", facility.port))
+        other.bind(("127.0.0.1", 0))
         other.listen()
-        done = facility.specola(*facility.command, "--detach", check=False)
+        port = other.getsockname()[1]
+        command = ["up", "--detach", "--port", str(port), "--state", str(facility.state)]
+        done = facility.specola(*command, check=False)
     assert done.returncode == 2
-    assert f"port {facility.port} cannot be used" in done.stderr
+    assert f"port {port} cannot be used" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
-from specola.core.scopes import SCOPES, SERVICE_SCOPES
+from specola.core.scopes import METRICS, SCOPES, SERVICE_SCOPES
 from specola.facility.runtime import Runtime, load_runtime
 from specola.identity.model import EmbeddedIdentity, IdentitySettings, Role
 from specola.identity.roles import ROLE_SCOPES, hub_roles
@@ -118,6 +118,7 @@ def _services(runtime: Runtime) -> Config:
             "url": f"http://127.0.0.1:{ports.service}",
             "api_token": layout.secret("service"),
             "oauth_no_confirm": True,
+            "oauth_redirect_uri": "/services/specola/oauth_callback",
             "oauth_client_allowed_scopes": allowed,
             "display": False,
         },
@@ -127,6 +128,7 @@ def _services(runtime: Runtime) -> Config:
             "display": False,
         },
         {"name": "router", "api_token": layout.secret("router"), "display": False},
+        {"name": "prometheus", "api_token": layout.secret("metrics"), "display": False},
     ]
     if isinstance(runtime.facility.identity, EmbeddedIdentity):
         services.append({"name": "issuer", "url": f"http://127.0.0.1:{ports.issuer}", "display": False})
@@ -134,6 +136,7 @@ def _services(runtime: Runtime) -> Config:
         *hub_roles({name: group.roles for name, group in runtime.facility.groups.items()}),
         {"name": "specola-service", "scopes": list(SERVICE_SCOPES), "services": ["specola"]},
         {"name": "specola-router", "scopes": ["proxy"], "services": ["router"]},
+        {"name": "specola-prometheus", "scopes": [METRICS], "services": ["prometheus"]},
     ]
     custom = {scope: {"description": text} for scope, text in SCOPES.items()}
     return {
