@@ -7,10 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from specola.core.layout import Layout
+from specola.core.layout import SECRETS, Layout
 from specola.facility.loader import load_text
 from specola.facility.prepare import free_ports, write_secret
-from specola.facility.processes import SECRETS
 from specola.facility.runtime import Addresses, Ports, Runtime
 
 

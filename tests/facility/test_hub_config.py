@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from specola.core.scopes import SCOPES
+from specola.core.scopes import METRICS, SCOPES
 from specola.facility import hub_config
 from specola.facility.hub_config import configure, identity_settings, server_environment, service_host
 from specola.facility.runtime import Runtime, addresses_file
@@ -80,10 +80,20 @@ def test_every_custom_scope_is_declared_with_its_meaning(runtime_of: Make) -> No
     assert set(configure(runtime_of())["JupyterHub"]["custom_scopes"]) == set(SCOPES)
 
 
+def test_a_token_of_its_own_reads_the_measurements_and_nothing_else(runtime_of: Make) -> None:
+    runtime = runtime_of()
+    config = configure(runtime)
+    assert service(config, "prometheus")["api_token"] == runtime.layout.secret("metrics")
+    roles = [role for role in config["JupyterHub"]["load_roles"] if "prometheus" in role.get("services", ())]
+    assert [role["scopes"] for role in roles] == [["read:metrics"]]
+
+
 def test_each_group_gets_the_role_of_its_members(runtime_of: Make) -> None:
     config = configure(runtime_of("groups: {ops: {roles: [admin]}}"))
     roles = {role["name"]: role for role in config["JupyterHub"]["load_roles"]}
     assert roles["specola-admin"]["groups"] == ["ops"]
+    assert METRICS in roles["specola-admin"]["scopes"]
+    assert METRICS not in roles["specola-user"]["scopes"]
 
 
 def test_the_escape_hatch_comes_last(runtime_of: Make) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import pytest
 from specola.core.errors import StateError
-from specola.facility.processes import SECRETS, command, node, proxy_program, supervisord, table
+from specola.core.layout import SECRETS
+from specola.facility.processes import command, node, proxy_program, supervisord, table
 from specola.facility.runtime import Runtime
 
 Make = Callable[..., Runtime]

@@ -12,10 +12,9 @@ import jsonschema
 import pytest
 import yaml
 from specola.core.errors import StateError
-from specola.core.layout import Layout
+from specola.core.layout import SECRETS, Layout
 from specola.facility import render
 from specola.facility.loader import load
-from specola.facility.processes import SECRETS
 from specola.facility.reference import BEGIN, END, reference
 from specola.facility.runtime import Runtime, addresses_file
 

@@ -9,6 +9,19 @@ from pathlib import Path
 
 ROOT_BASE = Path("/var/lib/specola")
 SERVICE_ACCOUNT = "specola"
+SECRETS = (
+    "cookie",
+    "crypt",
+    "proxy",
+    "service",
+    "service-cookie",
+    "router",
+    "gateway-proxy",
+    "gateway-db",
+    "issuer-client",
+    "metrics",
+)
+"""The facility's own secrets, each a file of this name."""
 
 
 def default_base(*, root: bool, home: Path) -> Path:

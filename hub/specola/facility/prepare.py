@@ -16,10 +16,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from specola.core.errors import StateError
-from specola.core.layout import SERVICE_ACCOUNT, Layout
+from specola.core.layout import SECRETS, SERVICE_ACCOUNT, Layout
 from specola.core.state import prepare_state
 from specola.facility.loader import load
-from specola.facility.processes import SECRETS
 from specola.facility.runtime import Addresses, Ports, Runtime, addresses_file, read_own
 from specola.identity.issuer.accounts import acting_as, ensure_logins
 from specola.identity.model import EmbeddedIdentity

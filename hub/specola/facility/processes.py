@@ -20,18 +20,6 @@ from specola.scaleout.adapters.proxy_command import proxy_argv
 SHARE = Path(__file__).resolve().parents[1] / "share"
 SIBLING = Path(__file__).with_name("sibling.py")
 
-SECRETS = (
-    "cookie",
-    "crypt",
-    "proxy",
-    "service",
-    "service-cookie",
-    "router",
-    "gateway-proxy",
-    "gateway-db",
-    "issuer-client",
-)
-
 
 @dataclass(frozen=True)
 class Process:

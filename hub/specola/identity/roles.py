@@ -40,6 +40,7 @@ ROLE_SCOPES: Mapping[Role, tuple[str, ...]] = {
         "servers",
         "delete:servers",
         "read:hub",
+        "read:metrics",
         "custom:specola:admin",
     ),
 }

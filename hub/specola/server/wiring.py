@@ -15,6 +15,7 @@ from specola.client.hub import Hub
 from specola.core import log
 from specola.core.database import open_database
 from specola.core.events import Bus
+from specola.core.layout import SECRETS
 from specola.core.reconcile import Reconciler
 from specola.core.scopes import METRICS
 from specola.facility.runtime import Runtime
@@ -32,19 +33,6 @@ from specola.server.openapi import all_routes, api_routes
 from specola.server.page import ASSET, PAGE, Facts, page_handlers
 from specola.servers.culling import Limits
 from specola.servers.service import ServersService
-
-SECRETS = (
-    "cookie",
-    "crypt",
-    "proxy",
-    "service",
-    "router",
-    "gateway",
-    "gateway-proxy",
-    "gateway-db",
-    "issuer-client",
-    "service-cookie",
-)
 
 __all__ = ["Service", "all_routes", "build"]
 

@@ -18,7 +18,7 @@ def _which(request: Request) -> str:
     """The server that the query names."""
     name = request.query.get("name", "")
     if not re.fullmatch(SERVER_NAME, name):
-        raise BadInput("No server can have this name", "It has letters, digits, dots, `-` and `_`, no dot at its start.")
+        raise BadInput("No server can have this name", "It has letters, digits, `-`, `_`, and dots but for its start.")
     return name
 
 
