@@ -207,6 +207,11 @@ class Facility:
     def homes(self) -> Path:
         return self.state.with_name("homes")
 
+    def home_of(self, person: str) -> Path:
+        """A person's home; another facility on this machine may have the plain name."""
+        (home,) = [path for path in self.homes.iterdir() if path.name.split("-")[0] == person]
+        return home
+
     def logins(self) -> dict[str, dict[str, Any]]:
         return {one["username"]: one for one in json.loads((self.state / "demo-logins.json").read_text())}
 

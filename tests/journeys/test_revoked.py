@@ -33,6 +33,8 @@ def test_a_person_taken_from_the_issuer_loses_server_and_cluster(facility: Facil
         one.start_server()
     assert anna.api("POST", "scaleout/clusters", json={"workers": 1}).status_code == 202
     wait_for(lambda: anna.api("GET", "scaleout/clusters").json()["items"][0]["status"] == "running", 60)
+    account = facility.home_of("anna").owner()
+    assert len(processes(account)) >= 3, "server, scheduler, worker"
     document = demo(recheck_interval=10)
     people = document["identity"]["people"]  # type: ignore[index]
     document["identity"]["people"] = [one for one in people if one["name"] != "anna"]  # type: ignore[index]
@@ -44,7 +46,7 @@ def test_a_person_taken_from_the_issuer_loses_server_and_cluster(facility: Facil
         return bool(httpx.get(f"{facility.url}hub/api/users/anna", headers=service).json().get("servers"))
 
     wait_for(lambda: not hers(), 90, "the end of anna's server")
-    wait_for(lambda: not processes("sp-anna"), 90, "the end of what anna runs")
+    wait_for(lambda: not processes(account), 90, "the end of what anna runs")
     assert anna.api("GET", "me").status_code in {401, 403}
     assert "/authorize" in str(anna.http.get(f"{facility.url}services/specola/").url)
     assert marco.server_ready()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import signal
 import socket
 import subprocess
@@ -116,14 +117,15 @@ def test_a_facility_file_with_a_typo_starts_nothing(facility: Facility, place: P
 
 @pytest.mark.needs_root
 def test_reset_removes_what_was_made_and_nothing_else(facility: Facility, place: Path) -> None:
-    homes = facility.homes
-    assert (homes / "anna").is_dir()
+    homes, home = facility.homes, facility.home_of("anna")
+    account = home.owner()
     listed = facility.specola("reset", "--dry-run", "--state", str(facility.state)).stdout
-    assert "sp-anna" in listed
-    assert str(homes / "anna") in listed
+    assert account in listed
+    assert str(home) in listed
     assert facility.state.exists(), "a dry run removes nothing"
     (homes / "mine").mkdir()
     facility.specola("reset", "--yes", "--state", str(facility.state))
     assert not facility.state.exists()
-    assert not (homes / "anna").exists()
+    assert not home.exists()
+    assert account not in [known.pw_name for known in pwd.getpwall()]
     assert (homes / "mine").exists()
