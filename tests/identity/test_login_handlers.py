@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,9 +12,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from fake_issuer import FakeIssuer, settings
+from oauthenticator.oauth2 import OAuthCallbackHandler
 from specola.identity.adapters import watch
 from specola.identity.adapters.authenticator import SpecolaAuthenticator
 from specola.identity.adapters.login_handlers import CallbackHandler, LoginHandler, nonce_of
+from specola.identity.adapters.provider import Refused
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 from tornado.web import Application, HTTPError
 
@@ -101,3 +105,44 @@ async def test_the_watch_starts_with_the_hub(
     assert handlers[r"/oauth_login"] is LoginHandler
     assert handlers[r"/oauth_callback"] is CallbackHandler
     assert started == [authenticator.watch]
+
+
+class Person:
+    """A user of the hub whose session the issuer has ended."""
+
+    name = "anna"
+
+    def __init__(self) -> None:
+        facts = {"subject": "s-1", "confirmed": time.time()}
+        self.state = {"access_token": "old", "refresh_token": "r", "expires_at": 0, "specola": facts}
+
+    async def get_auth_state(self) -> dict[str, Any]:
+        return self.state
+
+
+async def test_a_login_waits_for_the_look_that_is_under_way(
+    authenticator: SpecolaAuthenticator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the look ends is the old session, never the one that was made meanwhile."""
+    person, answers, ended = Person(), asyncio.Event(), []
+
+    async def refresh(_token: str) -> None:
+        await answers.wait()
+        raise Refused("invalid_grant")
+
+    async def keep(_handler: Any, authenticated: dict[str, Any], _user: Any) -> None:
+        person.state = authenticated["auth_state"]
+
+    monkeypatch.setattr(authenticator._provider, "refresh", refresh)
+    monkeypatch.setattr(OAuthCallbackHandler, "auth_to_user", keep)
+    authenticator.watch = SimpleNamespace(revoke_soon=lambda _user, seen, _why: ended.append(seen["access_token"]))
+    handler = made(CallbackHandler, authenticator, "/hub/oauth_callback?code=c&state=s")
+    look = asyncio.ensure_future(authenticator.refresh_user(person))
+    await asyncio.sleep(0.01)
+    login = asyncio.ensure_future(handler.auth_to_user({"name": "anna", "auth_state": {"access_token": "new"}}))
+    await asyncio.sleep(0.01)
+    answers.set()
+    assert await look is False
+    await login
+    assert ended == ["old"]
+    assert person.state == {"access_token": "new"}

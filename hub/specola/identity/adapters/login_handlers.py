@@ -47,6 +47,11 @@ class CallbackHandler(OAuthCallbackHandler):
             text = CANCELLED if error == "access_denied" else REFUSED
             raise web.HTTPError(HTTPStatus.FORBIDDEN, text)
 
+    async def auth_to_user(self, authenticated: dict[str, Any], user: Any = None) -> Any:
+        """Keep the new tokens once no look at the issuer is under way that may save or end the old ones."""
+        async with self.authenticator.lock(authenticated["name"]):
+            return await super().auth_to_user(authenticated, user)
+
     def check_arguments(self) -> None:
         """Also refuse an answer that names another issuer (RFC 9207)."""
         super().check_arguments()
