@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,16 @@ async def test_names_and_subjects_belong_together(authenticator: SpecolaAuthenti
     assert "has changed" in (await refusal(authenticator))[1]
     fake.info["preferred_username"] = "anna"
     assert (await log_in(authenticator)).name == "anna"
+
+
+async def test_people_stay_the_same_when_the_issuers_url_changes_but_not_its_name(
+    authenticator: SpecolaAuthenticator, fake: FakeIssuer
+) -> None:
+    """The URL of the embedded issuer holds the port that the facility happens to have."""
+    authenticator.settings = replace(authenticator.settings, known_as="embedded")
+    await log_in(authenticator)
+    (anna,) = authenticator.people.everybody()
+    assert (anna.name, anna.issuer) == ("anna", "embedded")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from specola.facility.runtime import Runtime, load_runtime
 from specola.identity.model import EmbeddedIdentity, IdentitySettings, Role
 from specola.identity.roles import ROLE_SCOPES, hub_roles
 
+EMBEDDED = "embedded"
 OUR_ENVIRONMENT = ("LANG", "LC_ALL", "TZ")
 
 Config = dict[str, dict[str, Any]]
@@ -46,6 +47,7 @@ def identity_settings(runtime: Runtime) -> IdentitySettings:
         return IdentitySettings(
             issuer=runtime.issuer_url,
             back_channel=runtime.issuer_back_channel,
+            known_as=EMBEDDED,
             client_id="specola-hub",
             client_secret=layout.secret("issuer-client"),
             **common,

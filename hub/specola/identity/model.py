@@ -106,6 +106,8 @@ class IdentitySettings:
     """declared group: the roles that it gives, and our own roster of its members"""
     back_channel: str | None = None
     """prefix by which this machine reaches the issuer, instead of the issuer's public URL"""
+    known_as: str | None = None
+    """what people are remembered under instead of the issuer's URL, where that URL may change with a port"""
     scopes: Sequence[str] = IAM_SCOPES
     username_claim: str = "preferred_username"
     outage_grace: int = 86400

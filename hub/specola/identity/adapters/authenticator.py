@@ -176,7 +176,7 @@ class SpecolaAuthenticator(GenericOAuthenticator):
         name = usernames.check(info.get(self.settings.username_claim, claims.get(self.settings.username_claim)))
         groups = self._groups(name, info, claims)
         who = {"issuer": self.settings.issuer, "subject": claims["sub"], "full_name": _full_name(info, name)}
-        self.people.admit(name=name, **who)
+        self.people.admit(name=name, **who | {"issuer": self.settings.known_as or self.settings.issuer})
         now = time.time()
         state = auth_state.with_tokens({}, answer, now)
         return _model(name, auth_state.confirmed(state, info, groups, now, **who))
