@@ -5,7 +5,9 @@ umask 022
 
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 if [ "$(id -u)" -eq 0 ]; then BASE=/var/lib/specola; else BASE=${XDG_DATA_HOME:-$HOME/.local/share}/specola; fi
-export UV_NO_PROGRESS=1 UV_NO_CONFIG=1
+# the certificates that the system trusts: a site may have an authority of its own
+export UV_NO_PROGRESS=1 UV_NO_CONFIG=1 UV_SYSTEM_CERTS=1
+[ ! -f /etc/ssl/certs/ca-certificates.crt ] || export NODE_EXTRA_CA_CERTS="${NODE_EXTRA_CA_CERTS:-/etc/ssl/certs/ca-certificates.crt}"
 
 say() { printf '\033[1m%s\033[0m %s\n' "$(date +%H:%M:%S)" "$*" >&2; }
 fail() { printf 'specola: %s\n' "$*" >&2; exit 2; }
