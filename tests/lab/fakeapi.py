@@ -55,6 +55,7 @@ class FakeFacility:
 
     home: Path
     seconds_to_grow: float = 0.0
+    seconds_to_answer: float = 0.0
     token: str = TOKEN
     person: str = "anna"
     clusters: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -89,11 +90,15 @@ class FakeFacility:
         """Stop listening and hang up."""
         for task in list(self._tasks):
             task.cancel()
-        for queue in list(self.listeners):
-            queue.put_nowait((0, {}))
+        self.hang_up()
         for server in self._servers.values():
             server.stop()
             await server.close_all_connections()
+
+    def hang_up(self) -> None:
+        """Cut every stream."""
+        for queue in self.listeners:
+            queue.put_nowait((0, {}))
 
     def publish(self, kind: str, data: dict[str, Any]) -> None:
         """Tell every listener."""
@@ -171,7 +176,8 @@ class Answer(web.RequestHandler):
     def initialize(self, facility: FakeFacility) -> None:
         self.facility = facility
 
-    def prepare(self) -> None:
+    async def prepare(self) -> None:
+        await asyncio.sleep(self.facility.seconds_to_answer)
         request = self.request
         kept = Request(str(request.method), request.path, dict(request.headers), request.body)
         self.facility.requests.append(kept)

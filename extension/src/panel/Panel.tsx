@@ -37,6 +37,7 @@ export class Panel extends ReactWidget implements IPanel {
   ) {
     super();
     this.addClass('specola-Panel');
+    this.node.tabIndex = -1;
     this.node.setAttribute('role', 'region');
     this.node.setAttribute('aria-label', 'Specola');
   }
@@ -85,6 +86,14 @@ export class Panel extends ReactWidget implements IPanel {
         ))}
       </>
     );
+  }
+
+  /** The keyboard follows into the panel, unless something in it has the focus already. */
+  protected onActivateRequest(message: Message): void {
+    super.onActivateRequest(message);
+    if (!this.node.contains(document.activeElement)) {
+      this.node.focus();
+    }
   }
 
   protected onAfterShow(message: Message): void {

@@ -24,12 +24,26 @@ function sitesLine(sites: ISite[]): string {
   return `${sites.length === 1 ? 'Site' : 'Sites'}: ${sites.map(site => `${site.name} (${describeSite(site)})`).join(', ')}.`;
 }
 
+/** What is focused when a form closes and takes the focus with it. */
+function useFocusBack(open: boolean): React.RefObject<HTMLButtonElement> {
+  const target = React.useRef<HTMLButtonElement>(null);
+  const was = React.useRef(open);
+  React.useEffect(() => {
+    if (was.current && !open && document.activeElement === document.body) {
+      target.current?.focus();
+    }
+    was.current = open;
+  }, [open]);
+  return target;
+}
+
 /** The section: sites in a line, a card for each cluster, the form. */
 export function Scaleout(props: { model: ScaleoutModel; actions: IActions; form: IForm; visible: boolean }): JSX.Element {
   const { model, actions, form, visible } = props;
   const clusters = useResource(model.clusters);
   const sites = useResource(model.sites);
   useSignal(form.changed);
+  const opener = useFocusBack(form.open);
   usePoll(() => void clusters.refresh(), visible ? (model.isMoving ? MOVING_MS : RESTING_MS) : null);
   const retry = (): void => {
     void clusters.refresh();
@@ -39,7 +53,7 @@ export function Scaleout(props: { model: ScaleoutModel; actions: IActions; form:
     return clusters.problem ? <Problem problem={clusters.problem} retry={retry} /> : <Loading what="your clusters" />;
   }
   const button = (
-    <button className="specola-Button specola-mod-primary" disabled={!sites.value} onClick={() => form.set(true)}>
+    <button ref={opener} className="specola-Button specola-mod-primary" disabled={!sites.value} onClick={() => form.set(true)}>
       New cluster
     </button>
   );

@@ -18,7 +18,7 @@ export function many(count: number, noun: string): string {
 
 /** The time of day, 12:03. */
 export function clock(ms: number): string {
-  return new Date(ms).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' });
+  return new Date(ms).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
 }
 
 /** A length of time in its two largest units: 1 h 42 min. */
