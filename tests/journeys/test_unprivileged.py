@@ -48,3 +48,9 @@ def belongs(process: Path, place: str) -> bool:
         return place.encode() in (process / "environ").read_bytes()
     except OSError:
         return False
+
+
+def test_reset_removes_it(facility: Facility) -> None:
+    facility.specola("reset", "--yes", "--state", str(facility.state))
+    assert not facility.state.exists()
+    assert not (facility.homes / "anna").exists()
