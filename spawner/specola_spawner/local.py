@@ -25,6 +25,7 @@ LOOK_EVERY = 0.1
 PORT_TRIES = 3
 STOP_GRACE = 10.0
 POLL_WAIT = 5.0
+REMEMBERED = 5
 GIB = 1024**3
 
 
@@ -74,8 +75,11 @@ class LauncherSpawner(Spawner):
         return offer(self.runtime.facility, [group.name for group in self.user.groups])
 
     def get_args(self) -> list[str]:
-        """Kernels talk over sockets in a directory of their owner's: a TCP port would be open to every account."""
-        return [*super().get_args(), "--KernelManager.transport=ipc"]
+        """Kernels talk over sockets in a directory of their owner's: a TCP port would be open to every account.
+
+        What the hub said about a token counts for seconds, as it does at the API and the gateway, not for five minutes.
+        """
+        return [*super().get_args(), "--KernelManager.transport=ipc", f"--HubOAuth.cache_max_age={REMEMBERED}"]
 
     def get_env(self) -> dict[str, str]:
         """The hub's variables without any of the facility's own processes; the launcher adds the account's."""

@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import urllib.error
@@ -85,6 +86,21 @@ def talks_zmq(ports: list[int]) -> list[int]:
                     got.append(port)
             except OSError:
                 continue
+    return got
+
+
+def talks_tls(ports: list[int], certificate: str = "", key: str = "") -> list[int]:
+    """Ports that say or answer anything over TLS, with the certificate of a cluster or without any."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if certificate:
+        context.load_cert_chain(certificate, key)
+    got = []
+    for port in ports:
+        with contextlib.suppress(OSError), context.wrap_socket(socket.create_connection(("127.0.0.1", port), 2)) as one:
+            one.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            if one.recv(1):
+                got.append(port)
     return got
 
 

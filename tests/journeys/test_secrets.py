@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import json
 import sqlite3
 import subprocess
 from pathlib import Path
 
 import pytest
+from cryptography.fernet import Fernet
 from running import Facility, Session
 
 pytestmark = [pytest.mark.journey, pytest.mark.needs_root]
@@ -20,12 +24,26 @@ def anna(facility: Facility) -> Session:
 
 
 @pytest.fixture(scope="module")
-def secrets(facility: Facility) -> dict[str, str]:
-    """Every secret of the facility, and every demo password."""
+def secrets(facility: Facility, anna: Session) -> dict[str, str]:
+    """Every secret of the facility, every demo password, and the tokens that the issuer gave for anna."""
     found = {path.name: path.read_text().strip() for path in (facility.state / "secrets").iterdir()}
     found |= {f"password of {one['username']}": one["password"] for one in facility.logins().values()}
     assert len(found) > 10
-    return found
+    return found | issued(facility, anna.name)
+
+
+def kept(facility: Facility, name: str) -> bytes:
+    """What the hub keeps of somebody's login, as it lies on the disk."""
+    with contextlib.closing(sqlite3.connect(facility.state / "hub" / "jupyterhub.sqlite")) as database:
+        (blob,) = database.execute("select encrypted_auth_state from users where name=?", (name,)).fetchone()
+    return bytes(blob)
+
+
+def issued(facility: Facility, name: str) -> dict[str, str]:
+    """The issuer's tokens for somebody, decrypted as only the hub can."""
+    key = base64.urlsafe_b64encode(bytes.fromhex((facility.state / "secrets" / "crypt").read_text()))
+    state = json.loads(Fernet(key).decrypt(kept(facility, name)))
+    return {f"{kind} of {name}": state[kind] for kind in ("access_token", "refresh_token", "id_token")}
 
 
 def shown(text: str, secrets: dict[str, str]) -> list[str]:
@@ -65,9 +83,9 @@ def test_the_process_list_shows_none(anna: Session, secrets: dict[str, str]) -> 
 
 def test_the_refresh_token_is_in_no_users_reach(facility: Facility, anna: Session) -> None:
     """The hub keeps it encrypted; the server's own token cannot ask for it."""
-    with sqlite3.connect(facility.state / "hub" / "jupyterhub.sqlite") as database:
-        (blob,) = database.execute("select encrypted_auth_state from users where name='anna'").fetchone()
-    assert b"refresh_token" not in bytes(blob)
+    blob = kept(facility, "anna")
+    assert b"refresh_token" not in blob
+    assert not [kind for kind, value in issued(facility, "anna").items() if value.encode() in blob]
     out = anna.kernel().run(
         "import os, json, urllib.request as u\n"
         "r = u.Request(os.environ['JUPYTERHUB_API_URL'] + '/users/anna',"
