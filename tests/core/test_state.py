@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import tempfile
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -91,6 +93,14 @@ def test_the_audit_log_is_only_added_to(tmp_path: Path) -> None:
 # ---- the state directory
 
 
+@pytest.fixture
+def open_place() -> Iterator[Path]:
+    """A directory that other accounts may enter."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as top:
+        Path(top).chmod(0o711)
+        yield Path(top)
+
+
 def me() -> tuple[int, int]:
     return os.getuid(), os.getgid()
 
@@ -113,12 +123,33 @@ def test_an_open_state_is_closed_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.needs_root
-def test_the_state_belongs_to_the_account_that_was_asked_for(tmp_path: Path) -> None:
-    layout = Layout(tmp_path / "state")
+def test_the_state_belongs_to_the_account_that_was_asked_for(open_place: Path) -> None:
+    layout = Layout(open_place / "state")
     prepare_state(layout, 4242, 4243)
     assert {(p.stat().st_uid, p.stat().st_gid) for p in (layout.state, layout.secrets, version_file(layout))} == {
         (4242, 4243)
     }
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize(
+    "plant", [lambda path: path.symlink_to(path.parents[1] / "planted"), os.mkfifo], ids=["dangling link", "fifo"]
+)
+def test_nothing_planted_as_the_version_leads_root_elsewhere(open_place: Path, plant: Callable[[Path], object]) -> None:
+    layout = Layout(open_place / "state")
+    prepare_state(layout, 4242, 4243)
+    version_file(layout).unlink()
+    plant(version_file(layout))
+    with pytest.raises(StateError, match="damaged"):
+        prepare_state(layout, 4242, 4243)
+    assert not (open_place / "planted").exists()
+
+
+@pytest.mark.needs_root
+def test_a_state_that_its_owner_cannot_reach_is_refused(open_place: Path) -> None:
+    open_place.chmod(0o700)
+    with pytest.raises(StateError, match="uid 4242 cannot reach"):
+        prepare_state(Layout(open_place / "state"), 4242, 4243)
 
 
 def test_somebody_elses_state_is_refused(tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ from types import SimpleNamespace
 
 import pytest
 from specola.core.errors import StateError
+from specola.core.files import replace_file
 from specola.core.layout import Layout
+from specola.core.people import SERVICE_COMMENT
 from specola.facility import prepare as module
 from specola.facility.prepare import (
     Owner,
@@ -23,7 +25,6 @@ from specola.facility.prepare import (
     make_directory,
     prepare,
     service_account,
-    write_file,
     write_secret,
 )
 from specola.facility.runtime import addresses_file, load_runtime
@@ -111,7 +112,7 @@ def test_the_account_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def add(command: list[str], *, check: bool) -> None:
         made.append(command)
-        known["specola"] = SimpleNamespace(pw_gecos=module.COMMENT, pw_uid=999, pw_gid=998)
+        known["specola"] = SimpleNamespace(pw_gecos=SERVICE_COMMENT, pw_uid=999, pw_gid=998)
 
     monkeypatch.setattr(module, "is_root", lambda: True)
     monkeypatch.setattr(pwd, "getpwnam", lookup)
@@ -128,9 +129,9 @@ def test_the_account_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_file_is_replaced_in_one_step(tmp_path: Path) -> None:
-    (tmp_path / "x.new").write_text("left by a killed start")
-    write_file(tmp_path / "x", "one", ME.gid)
-    write_file(tmp_path / "x", "two", ME.gid)
+    (tmp_path / ".x.new").write_text("left by a killed start")
+    replace_file(tmp_path / "x", "one", group=ME.gid)
+    replace_file(tmp_path / "x", "two", group=ME.gid)
     assert (tmp_path / "x").read_text() == "two"
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
 

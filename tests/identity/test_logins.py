@@ -18,8 +18,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from identity_rig import PEOPLE, free_port, until
 from specola.core.layout import Layout
+from specola.core.rights import acting_as
 from specola.identity.issuer import __main__ as program
-from specola.identity.issuer.accounts import acting_as, check_password, ensure_logins
+from specola.identity.issuer.accounts import check_password, ensure_logins
 from specola.identity.issuer.app import build, purge
 from specola.identity.issuer.keys import load_or_make
 from specola.identity.issuer.settings import IssuerSettings, directory

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import pwd
@@ -23,11 +24,11 @@ from specola.core.layout import Layout
 from specola.core.people import (
     OneAccount,
     SeparateAccounts,
-    as_account,
     ensure_account,
     make_directory,
     remove_account,
 )
+from specola.core.rights import as_account
 
 
 @given(st.text(min_size=1, max_size=255))
@@ -112,7 +113,7 @@ def test_facilities_of_a_machine_are_known(tmp_path: Path) -> None:
 def test_one_account_gives_each_person_a_home(tmp_path: Path) -> None:
     people = OneAccount(Layout(tmp_path / "state"), tmp_path / "homes")
     try:
-        account = people.account("anna@cern.ch")
+        account = asyncio.run(people.account("anna@cern.ch"))
         assert account.uid == os.getuid()
         assert stat.S_IMODE(account.home.stat().st_mode) == 0o700
         assert (account.home / ".run").resolve() == account.runtime / "run"
@@ -138,7 +139,7 @@ def people(here: Place) -> SeparateAccounts:
 
 @pytest.mark.needs_root
 def test_account_is_unprivileged_and_closed(here: Place) -> None:
-    account = people(here).account("anna")
+    account = asyncio.run(people(here).account("anna"))
     known = pwd.getpwnam(account.name)
     assert known.pw_uid >= FIRST_UID
     assert known.pw_shell == "/usr/sbin/nologin"
@@ -154,9 +155,9 @@ def test_account_is_finished_after_a_kill_in_between(here: Place) -> None:
     """The intention is written first: whoever comes next finishes it, with the same name and uid."""
     with Ledger(here.ledger).locked() as book:
         intended = book.intend(here.layout.id, "anna", here.layout.homes)
-    account = people(here).account("anna")
+    account = asyncio.run(people(here).account("anna"))
     assert (account.name, account.uid) == (intended.account, intended.uid)
-    again = people(here).account("anna")
+    again = asyncio.run(people(here).account("anna"))
     assert again == account
     with Ledger(here.ledger).locked() as book:
         (entry,) = book.of_state(here.layout.id)
@@ -165,7 +166,7 @@ def test_account_is_finished_after_a_kill_in_between(here: Place) -> None:
 
 @pytest.mark.needs_root
 def test_account_that_was_changed_outside_is_refused(here: Place) -> None:
-    account = people(here).account("anna")
+    account = asyncio.run(people(here).account("anna"))
     with Ledger(here.ledger).locked() as book:
         (entry,) = book.of_state(here.layout.id)
     subprocess.run(["usermod", "--comment", "mine now", account.name], check=True)
@@ -187,13 +188,13 @@ def test_home_of_somebody_else_is_not_taken(here: Place) -> None:
     here.layout.homes.chmod(0o711)
     os.chown(home, 65_534, 65_534)
     with pytest.raises(SpecolaError, match="belongs to somebody else"):
-        people(here).account("anna")
+        asyncio.run(people(here).account("anna"))
     os.chown(home, 0, 0)
     (home / "file").touch()
     with pytest.raises(SpecolaError, match="belongs to somebody else"):
-        people(here).account("anna")
+        asyncio.run(people(here).account("anna"))
     (home / "file").unlink()
-    assert people(here).account("anna").home == home
+    assert asyncio.run(people(here).account("anna")).home == home
 
 
 @pytest.mark.needs_root
@@ -201,18 +202,18 @@ def test_homes_that_others_may_write_are_refused(here: Place) -> None:
     here.layout.homes.mkdir(mode=0o777)
     here.layout.homes.chmod(0o777)
     with pytest.raises(SpecolaError, match="nobody else may write"):
-        people(here).account("anna")
+        asyncio.run(people(here).account("anna"))
 
 
 @pytest.mark.needs_root
 def test_what_fails_as_an_account_is_told(here: Place) -> None:
-    account = people(here).account("anna")
+    account = asyncio.run(people(here).account("anna"))
 
     def look() -> None:
         list(Path("/root").iterdir())
 
     with pytest.raises(SpecolaError, match="Permission denied"):
-        as_account(account, look)
+        asyncio.run(as_account(account, look))
 
 
 @pytest.mark.needs_root

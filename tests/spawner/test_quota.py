@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import logging
@@ -101,7 +102,7 @@ def test_the_launcher_takes_it_from_its_command_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kernel", [Fake(), Fake(refuses=errno.EIO)], ids=["held", "refused"])
 def test_an_account_gets_its_limit_whenever_it_is_used(kernel: Fake) -> None:
     with place() as here:
-        account = people(here, kernel).account("anna")
+        account = asyncio.run(people(here, kernel).account("anna"))
         assert account.home.is_dir()
         assert kernel.set == 1
         assert kernel.limits == ({} if kernel.refuses else {account.uid: 1024 * 1024})

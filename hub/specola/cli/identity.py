@@ -11,10 +11,10 @@ from specola.cli.run import STATE
 from specola.cli.tables import AS_JSON, document, table
 from specola.core.errors import StateError
 from specola.core.layout import Layout
+from specola.core.rights import acting_as
 from specola.facility.model import Facility
 from specola.facility.runtime import Runtime, load_runtime
 from specola.identity.adapters.people import Known, People
-from specola.identity.issuer.accounts import acting_as
 from specola.identity.model import EmbeddedIdentity
 
 MINUTES = "%Y-%m-%d %H:%M"

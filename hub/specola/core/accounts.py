@@ -27,12 +27,15 @@ from itertools import count
 from pathlib import Path
 
 from specola.core.errors import BadInput, SpecolaError
+from specola.core.files import replace_file
 from specola.core.layout import ROOT_BASE, Layout
 
 LEDGER = ROOT_BASE / "accounts.json"
 PREFIX = "sp-"
 FIRST_UID = 30_000
-LAST_UID = 59_999
+LAST_UID = 59_998
+UNREACHABLE = 59_999
+"""Nobody's, for ever: what acts for an account under it cannot be signalled by the account"""
 MAX_SLUG = 24
 MAX_PERSON = 255
 SCHEMA = 1
@@ -140,14 +143,8 @@ class Ledger:
         self.states = dict(content["states"])
 
     def _write(self) -> None:
-        new = self.path.with_suffix(".new")
         content = {"schema": SCHEMA, "states": self.states, "accounts": [asdict(entry) for entry in self.entries]}
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(content, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self.path)
+        replace_file(self.path, json.dumps(content, indent=1))
 
     def register(self, layout: Layout) -> None:
         """Note that a facility uses this machine."""

@@ -13,7 +13,6 @@ import pwd
 import stat
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -32,6 +31,7 @@ from specola.core.accounts import (
 from specola.core.errors import SpecolaError
 from specola.core.layout import Layout
 from specola.core.quota import HomeQuota
+from specola.core.rights import as_account
 
 GROUP = "specola-users"
 COMMENT = "Specola person"
@@ -46,8 +46,8 @@ class People(Protocol):
 
     separate: bool
 
-    def account(self, person: str) -> Account:
-        """The account of a person, ready for use."""
+    async def account(self, person: str) -> Account:
+        """The account of a person, ready for use; not asked twice at once for the same one."""
 
 
 class OneAccount:
@@ -59,7 +59,7 @@ class OneAccount:
         self._homes = homes
         self._runtime = runtime_base(layout, os.getuid())
 
-    def account(self, person: str) -> Account:
+    async def account(self, person: str) -> Account:
         """The invoking account with the person's own home."""
         name = slug(check_person(person))
         account = Account(_own_name(), os.getuid(), os.getgid(), self._homes / name, self._runtime / name)
@@ -91,7 +91,7 @@ class SeparateAccounts:
         self._quota = quota
         self._runtime = runtime_base(layout, 0)
 
-    def account(self, person: str) -> Account:
+    async def account(self, person: str) -> Account:
         """The person's account, made now if there is none; an account that is not ours is never taken."""
         check_person(person)
         with self._ledger.locked() as ledger:
@@ -108,7 +108,7 @@ class SeparateAccounts:
             make_directory(path, account.uid, account.gid)
         if self._quota is not None:
             self._quota.hold(account.home, account.uid)
-        as_account(account, lambda: furnish(account))
+        await as_account(account, lambda: furnish(account))
         return account
 
 
@@ -256,49 +256,18 @@ def _link(link: Path, target: Path) -> None:
         link.symlink_to(target)
 
 
-def become(account: Account) -> None:  # pragma: no cover - in children that exec or exit at once
-    """Turn this process into the account's, for good."""
-    os.initgroups(account.name, account.gid)
-    os.setresgid(account.gid, account.gid, account.gid)
-    os.setresuid(account.uid, account.uid, account.uid)
-
-
-def has_room(
-    account: Account,
-) -> str:  # pragma: no cover - in children; tests/spawner/test_full_home.py
+def has_room(account: Account) -> str:  # pragma: no cover - in children; tests/spawner/test_full_home.py
     """`yes` when something can still be written into a home, else empty; runs as the account."""
     probe = account.home / ".tmp" / ".room"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
-        probe.write_bytes(bytes(ROOM))
-    except OSError as error:
-        if error.errno in FULL or not probe.parent.exists():
-            return ""
-        raise
+        probe.unlink(missing_ok=True)
+        with os.fdopen(os.open(probe, flags, 0o600), "wb") as file:
+            file.write(bytes(ROOM))
+    except OSError:
+        # also where the owner has put something else there: programs then get the runtime directory
+        return ""
     finally:
         with contextlib.suppress(OSError):
             probe.unlink()
     return "yes"
-
-
-def as_account(account: Account, action: Callable[[], str | None]) -> str:
-    """Do something with the rights of an account only, in a child: what it answers; what went wrong is raised here."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:  # pragma: no cover - exits at once, which no measurement survives
-        code = 1
-        try:
-            os.umask(0o077)
-            become(account)
-            os.write(writing, (action() or "").encode()[:2000])
-            code = 0
-        except BaseException as error:  # noqa: BLE001 - a forked child must never return into the parent's stack
-            os.write(writing, str(error).encode()[:2000])
-        finally:
-            os._exit(code)
-    os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        words = pipe.read().decode(errors="replace")
-    _, status = os.waitpid(child, 0)
-    if status != 0:
-        raise SpecolaError(f"as {account.name}: {words or 'ended'}")
-    return words

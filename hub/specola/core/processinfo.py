@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from specola.core.files import read_regular
+
 PROC = Path("/proc")
 GONE = frozenset("ZXx")
+RECORD = 100
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,34 @@ def identity(pid: int) -> Identity | None:
 def alive(process: Identity) -> bool:
     """Whether that very process, not another with its pid, still runs."""
     return identity(process.pid) == process
+
+
+def kill(process: Identity, signum: int = signal.SIGKILL) -> None:
+    """Signal that very process; one that is gone is fine."""
+    if alive(process):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signum)
+
+
+def recorded(directory: Path) -> Iterator[tuple[str, Identity]]:
+    """Running processes that the files of a directory name by pid and start time.
+
+    A record speaks for processes of the directory's owner only: nobody can name another's to have it ended.
+    """
+    try:
+        owned_by = directory.lstat().st_uid
+        files = sorted(directory.iterdir()) if not directory.is_symlink() else []
+    except OSError:
+        return
+    for file in files:
+        try:
+            words = read_regular(file, RECORD).split()
+        except OSError:
+            continue
+        if len(words) == 2 and all(word.isdecimal() and word.isascii() for word in words):  # noqa: PLR2004 - pid, start
+            process = Identity(int(words[0]), int(words[1]))
+            if alive(process) and owner(process.pid) == owned_by:
+                yield file.name, process
 
 
 def session(pid: int) -> int | None:

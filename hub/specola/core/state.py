@@ -7,7 +7,9 @@ import pwd
 from pathlib import Path
 
 from specola.core.errors import StateError
+from specola.core.files import read_regular, replace_file
 from specola.core.layout import Layout
+from specola.core.rights import acting_as
 
 VERSION = 1
 """Raised when a release changes what lies where; the database has a schema of its own."""
@@ -28,14 +30,23 @@ def prepare_state(layout: Layout, uid: int, gid: int) -> None:
         state.mkdir(mode=0o700, parents=True)
         _give(state, uid, gid)
     _refuse_foreign(state, uid)
+    # As its owner, so that root follows no link that the owner has put there.
+    with acting_as(uid, gid):
+        try:
+            _furnish(layout)
+        except PermissionError as error:
+            raise StateError(
+                f"{_name(uid)} cannot reach {error.filename}: choose a state directory that it may enter"
+            ) from None
+
+
+def _furnish(layout: Layout) -> None:
     _refuse_newer(layout)
-    state.chmod(0o700)
+    layout.state.chmod(0o700)
     for part in (layout.secrets, layout.logs):
         part.mkdir(mode=0o700, exist_ok=True)
-        _give(part, uid, gid)
     if not version_file(layout).exists():
-        version_file(layout).write_text(f"{VERSION}\n")
-        _give(version_file(layout), uid, gid)
+        replace_file(version_file(layout), f"{VERSION}\n")
 
 
 def _give(path: Path, uid: int, gid: int) -> None:
@@ -54,7 +65,7 @@ def _refuse_foreign(state: Path, uid: int) -> None:
 
 def _refuse_newer(layout: Layout) -> None:
     try:
-        text = version_file(layout).read_text().strip()
+        text = read_regular(version_file(layout)).strip()
     except FileNotFoundError:
         if layout.database.exists() or not any(layout.state.iterdir()):
             return
@@ -64,7 +75,11 @@ def _refuse_newer(layout: Layout) -> None:
         raise StateError(
             f"{layout.state} holds files that are not Specola's: give an empty or a new directory with --state"
         ) from None
-    if not text.isdigit():
+    except PermissionError:
+        raise
+    except OSError:
+        text = ""
+    if not text.isdecimal():
         raise StateError(f"{version_file(layout)} is damaged: it should hold one number")
     if int(text) > VERSION:
         raise StateError(

@@ -16,14 +16,16 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from specola.core.errors import StateError
+from specola.core.files import replace_file
 from specola.core.layout import SECRETS, SERVICE_ACCOUNT, Layout
+from specola.core.people import SERVICE_COMMENT
+from specola.core.rights import acting_as
 from specola.core.state import prepare_state
 from specola.facility.loader import load
 from specola.facility.runtime import Addresses, Ports, Runtime, addresses_file, read_own
-from specola.identity.issuer.accounts import acting_as, ensure_logins
+from specola.identity.issuer.accounts import ensure_logins
 from specola.identity.model import EmbeddedIdentity
 
-COMMENT = "Specola facility"
 DEFAULT_PORT = 8000
 
 
@@ -59,7 +61,7 @@ def service_account() -> Owner:
     except KeyError:
         _make_service_account()
         known = pwd.getpwnam(SERVICE_ACCOUNT)
-    if known.pw_gecos != COMMENT or known.pw_uid == 0:
+    if known.pw_gecos != SERVICE_COMMENT or known.pw_uid == 0:
         raise StateError(
             f"the account {SERVICE_ACCOUNT!r} exists and was not made by Specola; rename it, or run Specola elsewhere"
         )
@@ -74,7 +76,7 @@ def _make_service_account() -> None:
     else:
         group = ["--gid", SERVICE_ACCOUNT]
     options = ["--system", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin"]
-    subprocess.run(["useradd", *options, *group, "--comment", COMMENT, SERVICE_ACCOUNT], check=True)
+    subprocess.run(["useradd", *options, *group, "--comment", SERVICE_COMMENT, SERVICE_ACCOUNT], check=True)
 
 
 def prepare(wish: Wish, env: Path) -> Runtime:
@@ -93,12 +95,12 @@ def prepare(wish: Wish, env: Path) -> Runtime:
             make_directory(layout.state / name, 0o700, owner.uid, owner.gid)
         for name in SECRETS:
             write_secret(layout, name)
-    write_file(layout.facility_file, facility_text, owner.gid)
+    replace_file(layout.facility_file, facility_text, group=owner.gid)
     facility = load(layout.facility_file)
     homes = facility.homes.path or layout.homes
     make_directory(homes, 0o711, os.geteuid(), os.getegid())
     addresses = choose_addresses(wish, layout, env)
-    write_file(addresses_file(layout), addresses.model_dump_json(indent=1), owner.gid)
+    replace_file(addresses_file(layout), addresses.model_dump_json(indent=1), group=owner.gid)
     runtime = Runtime(layout, facility, addresses)
     if isinstance(facility.identity, EmbeddedIdentity):
         ensure_logins(layout, facility.identity.people, owner.uid, owner.gid)
@@ -133,33 +135,13 @@ def make_directory(path: Path, mode: int, uid: int, gid: int) -> None:
     os.chown(path, uid, gid)
 
 
-def write_file(path: Path, text: str, gid: int) -> None:
-    """Replace a file of ours in one step; the group may read it."""
-    new = path.with_name(f"{path.name}.new")
-    with contextlib.suppress(FileNotFoundError):
-        new.unlink()
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        os.fchown(file.fileno(), -1, gid)
-        os.fchmod(file.fileno(), 0o640)
-        os.fsync(file.fileno())
-    new.replace(path)
-
-
 def write_secret(layout: Layout, name: str) -> None:
     """Make one secret of the facility, 0600; one that exists is kept."""
     path = layout.secrets / name
     if path.exists():
         return
     key = base64.urlsafe_b64encode(random.token_bytes(32)).decode() if name == "gateway-db" else random.token_hex(32)
-    new = path.with_name(f"{name}.new")
-    new.unlink(missing_ok=True)
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(key)
-        os.fsync(file.fileno())
-    new.replace(path)
+    replace_file(path, key)
 
 
 def choose_addresses(wish: Wish, layout: Layout, env: Path) -> Addresses:

@@ -15,8 +15,9 @@ import httpx
 
 from specola.client.launcher import Launcher
 from specola.core.errors import SpecolaError, StateError
+from specola.core.files import read_regular
 from specola.core.layout import Layout
-from specola.core.processinfo import Identity, alive
+from specola.core.processinfo import Identity, alive, kill, recorded
 from specola.facility.processes import Process, log_directory, supervisord, table
 from specola.facility.runtime import Runtime
 
@@ -45,11 +46,9 @@ def supervisor_pid(layout: Layout) -> int | None:
 
 def running(layout: Layout) -> Iterator[Found]:
     """Every sibling that its record says was started, and that still is that very process."""
-    for directory in (layout.run / "pids", layout.state / "pids"):
-        for record in sorted(directory.glob("*")) if directory.is_dir() else ():
-            pid, _, started = record.read_text().partition(" ")
-            if pid.isdigit() and started.isdigit() and alive(process := Identity(int(pid), int(started))):
-                yield Found(record.name, process)
+    for place in (layout.run, layout.state):
+        for name, process in recorded(place / "pids"):
+            yield Found(name, process)
 
 
 def end_running(layout: Layout) -> list[str]:
@@ -57,8 +56,7 @@ def end_running(layout: Layout) -> list[str]:
     found = list(running(layout))
     for signum, seconds in ((signal.SIGTERM, 20.0), (signal.SIGKILL, 5.0)):
         for one in found:
-            if alive(one.process):
-                os.kill(one.process.pid, signum)
+            kill(one.process, signum)
         _wait(lambda: not any(alive(one.process) for one in found), seconds)
     return [one.name for one in found]
 
@@ -132,7 +130,10 @@ def healthy(process: Process) -> bool:
 
 def _why(runtime: Runtime, process: Process) -> str:
     log = log_directory(runtime, process) / f"{process.name}.log"
-    tail = log.read_text(errors="replace").splitlines()[-8:] if log.exists() else ["(it wrote nothing)"]
+    try:
+        tail = read_regular(log).splitlines()[-8:]
+    except OSError:
+        tail = ["(it wrote nothing)"]
     return "\n    ".join([f"{process.name} does not answer; the end of {log}:", *tail])
 
 

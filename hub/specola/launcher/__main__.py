@@ -17,6 +17,7 @@ from specola.core.layout import SERVICE_ACCOUNT, Layout, layout_from_environment
 from specola.core.people import OneAccount, People, SeparateAccounts, make_run_directory
 from specola.core.quota import HomeQuota
 from specola.launcher.limits import Limits
+from specola.launcher.logs import Logs
 from specola.launcher.programs import Programs
 from specola.launcher.records import Records
 from specola.launcher.server import Server, serve
@@ -65,9 +66,9 @@ def build(given: Settings) -> tuple[Server, Programs, tuple[int, int] | None]:
     else:
         people = OneAccount(layout, given.homes)
     make_run_directory(layout.run)
-    logs = layout.run / "logs"
-    logs.mkdir(mode=0o700, exist_ok=True)
-    programs = Programs(layout.id, people, Records(layout.run / "programs"), logs, Limits(layout.id))
+    programs = Programs(
+        layout.id, people, Records(layout.run / "programs"), Logs(layout.run / "logs"), Limits(layout.id)
+    )
     allowed = frozenset({0, me} | ({owner[0]} if owner else set()))
     return Server(programs, allowed), programs, owner
 
@@ -84,11 +85,8 @@ async def run(given: Settings) -> None:
     log.info("listening on %s", given.layout.launcher_socket)
     tending = asyncio.create_task(programs.tend_for_ever())
     async with listening:
-        waiting = asyncio.create_task(stop.wait())
-        await asyncio.wait({waiting, tending}, return_when=asyncio.FIRST_COMPLETED)
-        if tending.done():
-            tending.result()
-        tending.cancel()
+        await stop.wait()
+    tending.cancel()
 
 
 def main() -> None:

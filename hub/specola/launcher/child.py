@@ -7,18 +7,19 @@ import ctypes
 import json
 import os
 import resource
-import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
 from specola.core import processinfo
 from specola.core.accounts import Account
-from specola.core.people import become
+from specola.core.files import replace_file
+from specola.core.rights import become, leave_parent, outcome, reaped
 from specola.launcher.limits import Box
 
 NO_NEW_PRIVILEGES = 38
 OOM_SCORE = 500
+START_WITHIN = 30.0
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -38,22 +39,27 @@ class Plan:
     box: Box
     log: int
     lock: int
+    """of the program's key: held until it execs"""
 
 
-def fork(plan: Plan) -> tuple[int, str]:
+async def fork(plan: Plan) -> tuple[int, str]:
     """Start the program: its pid, and why it could not be started ('' when it was)."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
         _child(plan, writing)
     os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        return pid, pipe.read().decode(errors="replace")
+    words = await outcome(pid, reading, START_WITHIN)
+    if words is None:
+        words = "it was stopped while it started"
+    if words:
+        await reaped(pid)
+    return pid, words
 
 
 def _child(plan: Plan, writing: int) -> NoReturn:  # pragma: no cover - ends in exec, which no measurement survives
     try:
-        _leave_parent(plan)
+        _leave_parent(plan, writing)
         _limit(plan)
         write_record(plan.record, plan.facts | _own_identity())
         if plan.separate:
@@ -69,21 +75,14 @@ def _child(plan: Plan, writing: int) -> NoReturn:  # pragma: no cover - ends in 
         os._exit(127)
 
 
-def _leave_parent(plan: Plan) -> None:  # pragma: no cover - the same
-    """Own session, default signals, no descriptor of the launcher's after exec."""
+def _leave_parent(plan: Plan, writing: int) -> None:  # pragma: no cover - the same
+    """Own session, own output; nothing of the launcher's but what is closed by exec."""
     os.setsid()
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
     os.umask(0o077)
     nothing = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((nothing, 0), (plan.log, 1), (plan.log, 2)):
         os.dup2(source, target)
-    for path in list(Path("/proc/self/fd").iterdir()):
-        with contextlib.suppress(OSError):
-            if int(path.name) > 2:  # noqa: PLR2004 - stdin, stdout and stderr stay
-                os.set_inheritable(int(path.name), False)  # noqa: FBT003 - positional in the standard library
+    leave_parent({0, 1, 2, writing, plan.lock})
 
 
 def _limit(plan: Plan) -> None:  # pragma: no cover - the same
@@ -100,9 +99,7 @@ def _own_identity() -> dict[str, int]:  # pragma: no cover - the same
 
 def write_record(path: Path, facts: dict[str, Any]) -> None:
     """Replace a record in one step."""
-    new = path.with_name(f".{path.name}.new")
-    new.write_text(json.dumps(facts))
-    new.replace(path)
+    replace_file(path, json.dumps(facts), durable=False)
 
 
 def write_files(directory: Path, files: dict[str, str]) -> None:

@@ -5,21 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import logging
 import os
 import shutil
 import signal
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from specola.core import processinfo
-from specola.core.accounts import Account
+from specola.core.accounts import UNREACHABLE, Account, uid_is_used
 from specola.core.errors import Conflict, NotFound, SpecolaError
-from specola.core.people import People, as_account, has_room
+from specola.core.people import People, has_room
+from specola.core.rights import as_account
 from specola.launcher.child import Plan, fork, write_files
 from specola.launcher.limits import Limits
+from specola.launcher.logs import Logs
 from specola.launcher.records import Record, Records
 
 MARK = "SPECOLA_PROGRAM"
@@ -29,18 +33,25 @@ KILL_WAIT = 8.0
 LOOK_EVERY = 0.03
 Answer = dict[str, Any]
 
+log = logging.getLogger(__name__)
+
 
 class Programs:
     """Every program of every person of one facility."""
 
-    def __init__(self, facility: str, people: People, records: Records, logs: Path, limits: Limits) -> None:
+    def __init__(self, facility: str, people: People, records: Records, logs: Logs, limits: Limits) -> None:
         self._facility = facility
         self._people = people
         self._records = records
-        self._logs = logs
+        self.logs = logs
         self._limits = limits
         self._codes: dict[int, int] = {}
         self._ours: set[int] = set()
+        self._tending: dict[str, asyncio.Task[None]] = {}
+        # what is done as a person's account, one after the other: the last sweep must not hit the next start,
+        # and whoever stops what acts for them keeps only themselves waiting
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._sweeping = asyncio.Lock()
 
     # start
 
@@ -53,10 +64,11 @@ class Programs:
             if known is not None and known.alive:
                 return _started(known)
             if known is not None:
-                self._sweep(known)
-            return self._start(key, person, lock, **wish)
+                await self._swept(known)
+            async with self._turns[person]:
+                return await self._start(key, person, lock, **wish)
 
-    def _start(
+    async def _start(
         self,
         key: str,
         person: str,
@@ -70,18 +82,15 @@ class Programs:
         cores: float | None,
         log: str | None,
     ) -> Answer:
-        account = self._people.account(person)
+        account = await self._people.account(person)
         place = files_directory(account, key)
         words = [word.replace("{files}", str(place)) for word in argv]
         variables = environment(account, env, str(place)) | {MARK: f"{self._facility}/{key}"}
         box = self._limits.box(key, memory_gib, cores)
         record = Record(key, person, account.name, account.uid, str(account.home), str(place), dict(box.effects))
-        output = os.open(
-            self._logs / f"{log or key}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600
-        )
-        self._as_person(account, lambda: _link_files(account, key, place))
-        if not self._as_person(account, lambda: has_room(account)):
+        if not await self._as_person(account, lambda: _ready(account, key, place)):
             variables |= without_home(account)
+        output = self.logs.open(log or key)
         plan = Plan(
             argv=words,
             env=variables,
@@ -97,11 +106,10 @@ class Programs:
             lock=lock,
         )
         try:
-            pid, trouble = fork(plan)
+            pid, trouble = await fork(plan)
         finally:
             os.close(output)
         if trouble:
-            os.waitpid(pid, 0)
             self._records.forget(key)
             self._limits.remove(key)
             raise SpecolaError(f"{words[0]} could not be started as {account.name}: {trouble}")
@@ -126,27 +134,19 @@ class Programs:
         """Programs that run now."""
         return [record.key for record in self._records.all() if record.key.startswith(prefix) and record.alive]
 
-    def log(self, key: str, tail_bytes: int) -> str:
-        """The end of what a program has written."""
-        try:
-            descriptor = os.open(self._logs / f"{key}.log", os.O_RDONLY | os.O_NOFOLLOW)
-        except FileNotFoundError:
-            raise NotFound("No such log") from None
-        with os.fdopen(descriptor, "rb") as file:
-            file.seek(max(0, os.fstat(descriptor).st_size - tail_bytes))
-            return file.read(tail_bytes).decode(errors="replace")
-
-    def account(self, person: str) -> Answer:
+    async def account(self, person: str) -> Answer:
         """A person's account and home, made on first use."""
-        account = self._people.account(person)
+        async with self._turns[person]:
+            account = await self._people.account(person)
         return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(account).items()}
 
-    def files(self, key: str, files: dict[str, str]) -> Answer:
+    async def files(self, key: str, files: dict[str, str]) -> Answer:
         """Replace files of a program that runs."""
         record = self._look(key)
         if record is None or not record.alive:
             raise NotFound("No such program runs")
-        self._as_person(_account(record), lambda: write_files(Path(record.files), files))
+        async with self._turns[record.person]:
+            await self._as_person(_account(record), lambda: write_files(Path(record.files), files))
         return {"files": record.files}
 
     # end
@@ -176,32 +176,47 @@ class Programs:
             record = self._look(key) or record
             if record.alive:
                 raise SpecolaError(f"{key} does not end, even by SIGKILL (pid {record.pid})")
-            await self._swept(record)
+            clean = await self._swept(record)
             self._limits.remove(key)
-            self._remove_files(record)
-            self._records.forget(key)
+            await self._remove_files(record)
+            if clean:  # else its record stays, and what is left is tended
+                self._records.forget(key)
             return {"alive": False, "code": record.code}
 
     async def end_all(self, prefix: str, grace: float) -> list[str]:
         """End every program whose key begins so, at the same time."""
         keys = [record.key for record in self._records.all() if record.key.startswith(prefix)]
-        await asyncio.gather(*(self.end(key, grace) for key in keys))
+        for result in await asyncio.gather(*(self.end(key, grace) for key in keys), return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
         return keys
 
     async def _gone(self, record: Record, seconds: float) -> None:
         await _until(lambda: not record.alive, seconds)
 
-    async def _swept(self, record: Record) -> None:
-        await _until(lambda: not self._sweep(record), KILL_WAIT)
+    async def _swept(self, record: Record) -> bool:
+        """Kill what a program left behind until nothing is there; whether that was reached."""
+        limit = time.monotonic() + KILL_WAIT
+        while True:
+            try:
+                if not await self._sweep(record):
+                    return True
+            except SpecolaError as error:
+                log.warning("what %s left could not be ended: %s", record.key, error)
+            if time.monotonic() > limit:
+                log.warning("%s has left processes that do not end yet", record.key)
+                return False
+            await asyncio.sleep(LOOK_EVERY)
 
-    def _sweep(self, record: Record) -> bool:
+    async def _sweep(self, record: Record) -> bool:
         """Kill what a program left behind; whether there was anything."""
         left = self._left_behind(record)
         for process in left:
-            if processinfo.alive(process):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process.pid, signal.SIGKILL)
-        return bool(left) or self._sweep_account(record)
+            processinfo.kill(process)
+        if left:
+            return True
+        async with self._turns[record.person]:
+            return await self._sweep_account(record)
 
     def _left_behind(self, record: Record) -> list[processinfo.Identity]:
         candidates = set(processinfo.of_account(record.uid))
@@ -217,7 +232,7 @@ class Programs:
         ]
         return [process for process in found if process is not None]
 
-    def _sweep_account(self, record: Record) -> bool:
+    async def _sweep_account(self, record: Record) -> bool:
         """With a person's last program, end whatever the account still runs."""
         if not self._people.separate or record.uid == 0:
             return False
@@ -225,14 +240,16 @@ class Programs:
             return False
         if not processinfo.of_account(record.uid):
             return False
-        # kill(-1) as the account: nothing that forks meanwhile escapes, and nothing of others can be hit
-        as_account(_account(record), _kill_all)
+        # kill(-1) as the account: nothing that forks meanwhile escapes, and nothing of others can be hit;
+        # one at a time, since the number that hides it from the account does not hide it from another one
+        async with self._sweeping:
+            await as_account(_account(record), _kill_all, unreachable=not uid_is_used(UNREACHABLE))
         return True
 
-    def _as_person(self, account: Account, action: Callable[[], str | None]) -> str:
-        return as_account(account, action) if self._people.separate else action() or ""
+    async def _as_person(self, account: Account, action: Callable[[], str | None]) -> str:
+        return await as_account(account, action) if self._people.separate else action() or ""
 
-    def _remove_files(self, record: Record) -> None:
+    async def _remove_files(self, record: Record) -> None:
         account = _account(record)
 
         def remove() -> None:
@@ -240,7 +257,11 @@ class Programs:
             with contextlib.suppress(OSError):
                 (account.runtime / "keys" / record.key).unlink()
 
-        self._as_person(account, remove)
+        try:
+            async with self._turns[record.person]:
+                await self._as_person(account, remove)
+        except SpecolaError as error:
+            log.warning("files of %s stay: %s", record.key, error)
 
     # tend
 
@@ -265,16 +286,31 @@ class Programs:
                 self._codes[pid] = os.waitstatus_to_exitcode(status)
 
     def tend(self) -> None:
-        """Notice programs that ended by themselves, and end what they left behind."""
-        for record in self._records.all():
-            if not record.over and not record.alive:
-                self._look(record.key)
-                self._sweep(record)
+        """Begin to end what programs that ended by themselves left behind, each apart; keep logs short."""
+        records = self._records.all()
+        for record in records:
+            if not (record.alive or record.swept or record.key in self._tending):
+                self._tending[record.key] = asyncio.create_task(self._tidy(record.key))
+        self.logs.tidy({record.key for record in records if record.alive})
+
+    async def _tidy(self, key: str) -> None:
+        try:
+            async with self._records.lock(key):
+                record = self._look(key)
+                if record is not None and not record.alive and await self._swept(record):
+                    self._records.swept(record)
+        except (SpecolaError, OSError) as error:
+            log.warning("what %s left is tried again: %s", key, error)
+        finally:
+            del self._tending[key]
 
     async def tend_for_ever(self) -> None:
-        """Tend every second."""
+        """Tend every second, whatever goes wrong in one."""
         while True:
-            self.tend()
+            try:
+                self.tend()
+            except Exception:
+                log.exception("tending is tried again")
             await asyncio.sleep(TEND_EVERY)
 
 
@@ -309,10 +345,12 @@ def files_directory(account: Account, key: str) -> Path:
     return account.runtime / "files" / hashlib.sha256(key.encode()).hexdigest()[:12]
 
 
-def _link_files(account: Account, key: str, place: Path) -> None:
+def _ready(account: Account, key: str, place: Path) -> str:
+    """Show a program's directory under its key; whether the home has room, as `has_room`."""
     link = account.runtime / "keys" / key
     if not os.path.lexists(link):
         link.symlink_to(Path("..") / "files" / place.name)
+    return has_room(account)
 
 
 def environment(account: Account, env: dict[str, str], place: str) -> dict[str, str]:

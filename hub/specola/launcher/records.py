@@ -38,6 +38,8 @@ class Record:
     start: int = 0
     over: bool = False
     code: int | None = None
+    swept: bool = False
+    """nothing was left of it when it was last looked for"""
 
     @property
     def alive(self) -> bool:
@@ -77,6 +79,10 @@ class Records:
         record = replace(record, over=True, code=code)
         write_record(self.path(record.key), asdict(record))
         return record
+
+    def swept(self, record: Record) -> None:
+        """Note that nothing is left of a program."""
+        write_record(self.path(record.key), asdict(replace(record, swept=True)))
 
     def forget(self, key: str) -> None:
         """Remove a record."""

@@ -7,7 +7,6 @@ import grp
 import os
 import pwd
 import shutil
-import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,6 +32,8 @@ class Remains:
     shared: tuple[str, ...]
     """accounts and groups of the whole machine, where no other facility is left that uses them"""
     directories: tuple[Path, ...]
+    homes: tuple[Path, ...] = ()
+    """homes of people without accounts of their own, in a place that others may use too"""
 
     def lines(self) -> Iterator[str]:
         """The list for people."""
@@ -43,6 +44,8 @@ class Remains:
             yield f"home       {entry.home}"
         for name in self.shared:
             yield f"account    {name}"
+        for path in self.homes:
+            yield f"home       {path}"
         for path in self.directories:
             yield f"directory  {path}"
 
@@ -62,8 +65,8 @@ def is_up(layout: Layout) -> bool:
     return "supervisord" in _command(pid)
 
 
-def remains(layout: Layout, ledger: Ledger) -> Remains:
-    """What is left of a facility; needs to be asked as the one who started it."""
+def remains(layout: Layout, ledger: Ledger, homes: Path | None = None) -> Remains:
+    """What is left of a facility, whose homes may lie elsewhere; needs to be asked as the one who started it."""
     root = os.geteuid() == 0
     accounts: tuple[Entry, ...] = ()
     shared: tuple[str, ...] = ()
@@ -74,14 +77,26 @@ def remains(layout: Layout, ledger: Ledger) -> Remains:
             if ledger.path == LEDGER and not ledger.others(layout.id):
                 shared = tuple(_shared())
     uids = {entry.uid for entry in accounts}
-    homes = () if root else (layout.homes,)
-    places = (*homes, runtime_base(layout, os.geteuid()), layout.state, layout.run)
+    own = () if root else (layout.homes,)
+    places = (*own, runtime_base(layout, os.geteuid()), layout.state, layout.run)
     return Remains(
         programs=tuple(_programs(layout, uids)),
         accounts=accounts,
         shared=shared,
         directories=tuple(path for path in places if path.is_dir() and not path.is_symlink()),
+        homes=() if root or homes in {None, layout.homes} else tuple(_homes_in(homes, layout)),
     )
+
+
+def _homes_in(place: Path, layout: Layout) -> Iterator[Path]:
+    """Homes of this facility: ours, and with the link that each of them got to this facility's runtime directory."""
+    runtime = runtime_base(layout, os.geteuid())
+    with contextlib.suppress(OSError):
+        for home in sorted(place.iterdir()):
+            link = home / ".specola"
+            ours = home.lstat().st_uid == os.geteuid() and not home.is_symlink() and link.is_symlink()
+            if ours and link.readlink() == runtime / home.name / "keys":
+                yield home
 
 
 def _shared() -> Iterator[str]:
@@ -94,7 +109,7 @@ def _shared() -> Iterator[str]:
 
 def _programs(layout: Layout, uids: set[int]) -> Iterator[processinfo.Identity]:
     """Programs of these accounts, programs that the launcher started, and processes of the facility itself."""
-    recorded = set(_recorded(layout))
+    recorded = {one for place in (layout.run, layout.state) for _, one in processinfo.recorded(place / "pids")}
     for pid in processinfo.pids():
         process = processinfo.identity(pid)
         if process is None or pid == os.getpid():
@@ -102,16 +117,6 @@ def _programs(layout: Layout, uids: set[int]) -> Iterator[processinfo.Identity]:
         marked = (processinfo.variable(pid, MARK) or "").startswith(f"{layout.id}/")
         if processinfo.owner(pid) in uids or marked or process in recorded:
             yield process
-
-
-def _recorded(layout: Layout) -> Iterator[processinfo.Identity]:
-    for directory in (layout.run / "pids", layout.state / "pids"):
-        if not directory.is_dir():
-            continue
-        for path in directory.iterdir():
-            words = path.read_text().split()
-            if len(words) == 2 and all(word.isdigit() for word in words):  # noqa: PLR2004 - pid and start time
-                yield processinfo.Identity(int(words[0]), int(words[1]))
 
 
 def reset(layout: Layout, ledger: Ledger, found: Remains) -> None:
@@ -128,7 +133,7 @@ def reset(layout: Layout, ledger: Ledger, found: Remains) -> None:
             ledger.unregister(layout.id)
     for name in found.shared:
         remove_service_account(name)
-    for path in found.directories:
+    for path in (*found.homes, *found.directories):
         shutil.rmtree(path)
     with contextlib.suppress(OSError):
         layout.homes.rmdir()
@@ -148,6 +153,5 @@ def _end(programs: tuple[processinfo.Identity, ...]) -> None:
         if time.monotonic() > limit:
             raise SpecolaError(f"process {left[0].pid} does not end")
         for process in left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGKILL)
+            processinfo.kill(process)
         time.sleep(0.05)

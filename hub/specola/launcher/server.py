@@ -104,16 +104,16 @@ class Server:
 
     async def _log(self, ask: Ask) -> Ask:
         size = asked.number("tail_bytes", ask.pop("tail_bytes", 4096), low=1, high=asked.MAX_TAIL)
-        return {"log": self._programs.log(_only_key(ask), size)}
+        return {"log": self._programs.logs.tail(_only_key(ask), size)}
 
     async def _files(self, ask: Ask) -> Ask:
         files = asked.files(ask.pop("files", None))
-        return self._programs.files(_only_key(ask), files)
+        return await self._programs.files(_only_key(ask), files)
 
     async def _account(self, ask: Ask) -> Ask:
         person = check_person(ask.pop("person", None))
         asked.nothing_more(ask)
-        return self._programs.account(person)
+        return await self._programs.account(person)
 
 
 def _only_key(ask: Ask) -> str:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import argon2
 
+from specola.core.files import read_regular, replace_file
 from specola.core.layout import Layout
+from specola.core.rights import acting_as
 from specola.identity.issuer.settings import directory
 from specola.identity.issuer.store import Store
 from specola.identity.model import DemoPerson
@@ -45,7 +45,7 @@ def ensure_logins(
                 for name in set(store.names()) - {person.name for person in people}:
                     _disable(store, name)
                 # Written before the commit: a password that nobody can read must not count.
-                _write(layout.demo_logins, json.dumps(logins, indent=1) + "\n")
+                replace_file(layout.demo_logins, json.dumps(logins, indent=1) + "\n")
         finally:
             store.close()
     return logins
@@ -63,24 +63,6 @@ def check_password(stored: str | None, password: str) -> bool:
 def make_password() -> str:
     """A random password that is easy to read aloud: four blocks of four, about 79 bits."""
     return "-".join("".join(secrets.choice(LETTERS) for _ in range(BLOCK)) for _ in range(BLOCKS))
-
-
-@contextmanager
-def acting_as(uid: int | None, gid: int | None) -> Iterator[None]:
-    """Give up root's rights for a moment, when there are any."""
-    if os.geteuid() != 0 or not uid:
-        yield
-        return
-    groups, old_gid = os.getgroups(), os.getegid()
-    os.setgroups([])
-    os.setegid(uid if gid is None else gid)
-    os.seteuid(uid)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(old_gid)
-        os.setgroups(groups)
 
 
 def _ensure(store: Store, person: DemoPerson, password: str | None) -> dict[str, Any]:
@@ -107,19 +89,8 @@ def _disable(store: Store, name: str) -> None:
 
 def _kept_passwords(path: Path) -> dict[str, str]:
     try:
-        logins = json.loads(path.read_text())
+        logins = json.loads(read_regular(path))
         return {login["username"]: login["password"] for login in logins}
-    except FileNotFoundError:
-        return {}
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         # Half a file cannot be told from a wrong one: new passwords are made for everybody.
         return {}
-
-
-def _write(path: Path, text: str) -> None:
-    new = path.with_name(f"{path.name}.new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-        os.fsync(file.fileno())
-    new.replace(path)
