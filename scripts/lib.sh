@@ -4,13 +4,24 @@ set -euo pipefail
 umask 022
 
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-if [ "$(id -u)" -eq 0 ]; then BASE=/var/lib/specola; else BASE=${XDG_DATA_HOME:-$HOME/.local/share}/specola; fi
+if [ "$(id -u)" -eq 0 ]; then BASE=/var/lib/specola; else BASE=${XDG_DATA_HOME:-${HOME:-/nonexistent}/.local/share}/specola; fi
 # the certificates that the system trusts: a site may have an authority of its own
 export UV_NO_PROGRESS=1 UV_NO_CONFIG=1 UV_SYSTEM_CERTS=1
 [ ! -f /etc/ssl/certs/ca-certificates.crt ] || export NODE_EXTRA_CA_CERTS="${NODE_EXTRA_CA_CERTS:-/etc/ssl/certs/ca-certificates.crt}"
 
 say() { printf '\033[1m%s\033[0m %s\n' "$(date +%H:%M:%S)" "$*" >&2; }
 fail() { printf 'specola: %s\n' "$*" >&2; exit 2; }
+
+# The directory of all that is built and kept.
+base() {
+  mkdir -p "$BASE" 2>/dev/null && [ -w "$BASE" ] ||
+    fail "$BASE cannot be written by $(id -un): set HOME or XDG_DATA_HOME to a directory of yours"
+}
+
+# Tests write into the checkout: what the labextension's tests install, pictures, logs.
+writable_checkout() {
+  [ -w "$TOP" ] && [ -w "$TOP/extension" ] || fail "$TOP cannot be written by $(id -un): use a clone of your own"
+}
 
 # Debian packages that a script needs: installed when we are root, else named.
 debian() {
@@ -37,7 +48,7 @@ find_python() {
 
 # The installer, uv, in an environment of its own.
 tools() {
-  mkdir -p "$BASE"
+  base
   find_python
   UV=$BASE/tools/bin/uv
   if ! cmp -s "$TOP/requirements-tools.lock" "$BASE/tools/lock"; then
@@ -57,6 +68,19 @@ sources_digest() {
     -not -path '*/__pycache__/*' -not -name '*.tsbuildinfo' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -d' ' -f1)
 }
 
+# Where the wheels are built: in the checkout, or in a copy of it where that is somebody else's.
+build_place() {
+  if [ -w "$TOP" ] && [ -w "$TOP/hub/specola" ] && [ -w "$TOP/extension" ]; then PLACE=$TOP; return; fi
+  PLACE=$BASE/source
+  say "$TOP cannot be written: building in $PLACE"
+  mkdir -p "$PLACE"
+  find "$PLACE" -mindepth 1 -maxdepth 1 -not -name extension -exec rm -rf {} +
+  # the packages of Node stay: they are most of the minute
+  find "$PLACE" -mindepth 2 -maxdepth 2 -not -name node_modules -exec rm -rf {} +
+  (cd "$TOP" && tar cf - --exclude=node_modules --exclude=__pycache__ --exclude=.git --exclude=artefacts .) | (cd "$PLACE" && tar xf - --no-same-owner --no-same-permissions)
+  chmod -R u+w "$PLACE"
+}
+
 # Build the three wheels into $WHEELS, side by side; nothing is done when the sources are those of the last time.
 build_wheels() {
   local digest place log pids=() names=() i building
@@ -69,10 +93,11 @@ build_wheels() {
   if [ -f "$WHEELS/done" ]; then exec {building}>&-; return; fi
   say "building the wheels (the labextension takes a minute the first time)"
   mkdir -p "$WHEELS"
-  rm -rf "$TOP/hub/specola/share" "$TOP/extension/specola_lab/labextension" "$TOP/extension/lib"
+  build_place
+  rm -rf "$PLACE/hub/specola/share" "$PLACE/extension/specola_lab/labextension" "$PLACE/extension/lib"
   for place in . worker extension; do
-    log=$WHEELS/build-$(basename "$(cd "$TOP/$place" && pwd)").log
-    "$UV" build --wheel --python "$PYTHON" --build-constraints "$TOP/requirements-build.lock" --require-hashes -o "$WHEELS" "$TOP/$place" >"$log" 2>&1 &
+    log=$WHEELS/build-$(basename "$(cd "$PLACE/$place" && pwd)").log
+    "$UV" build --wheel --python "$PYTHON" --build-constraints "$TOP/requirements-build.lock" --require-hashes -o "$WHEELS" "$PLACE/$place" >"$log" 2>&1 &
     pids+=($!); names+=("$log")
   done
   for i in "${!pids[@]}"; do

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import time
@@ -13,8 +14,9 @@ from click.testing import CliRunner
 from launching import Place, launcher, place
 from specola.cli.reset import reset
 from specola.core import processinfo
-from specola.core.accounts import Ledger, account_exists, group_exists
+from specola.core.accounts import Ledger, account_exists, group_exists, runtime_base
 from specola.core.errors import Conflict, SpecolaError
+from specola.facility.runtime import Ports
 from specola.launcher.reset import is_up, remains
 from specola.launcher.reset import reset as remove
 
@@ -112,3 +114,48 @@ def test_home_that_is_not_ours_any_more_is_left_alone() -> None:
         home.unlink()
         command(here, "--yes")
         assert os.path.lexists(home.with_name("moved"))
+
+
+@pytest.fixture
+def ordinary(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Somebody who is not root."""
+    me = os.geteuid() or 4711
+    monkeypatch.setattr(os, "geteuid", lambda: me)
+    return me
+
+
+def test_homes_elsewhere_are_removed_one_by_one(ordinary: int) -> None:
+    """Without accounts no ledger knows them: only what this facility furnished is a home of it."""
+    with place() as here:
+        homes, state = here.top / "elsewhere", here.layout.state
+        state.mkdir()
+        (state / "facility.yaml").write_text(f"homes: {{path: {homes}}}")
+        ports = dict.fromkeys(Ports.model_fields, 1)
+        addresses = {"ports": ports, "public_url": "http://localhost/", "env": "/usr", "separate_accounts": False}
+        (state / "runtime.json").write_text(json.dumps(addresses))
+        runtime = runtime_base(here.layout, ordinary)
+        ours = [homes / "anna", homes / "luca"]
+        for home in ours:
+            home.mkdir(parents=True)
+            (home / ".specola").symlink_to(runtime / home.name / "keys")
+        kept = [homes / "photos", homes / "of-another-facility", homes / "a-link"]
+        for path in kept[:2]:
+            path.mkdir()
+        (kept[1] / ".specola").symlink_to("/tmp/specola-1-ffffffff/of-another-facility/keys")
+        kept[2].symlink_to(ours[0])
+        for path in (*ours, *kept):
+            os.chown(path, ordinary if os.getuid() == 0 else -1, -1, follow_symlinks=False)
+        listed = command(here, "--dry-run").splitlines()
+        assert [line.split()[1] for line in listed if line.startswith("home")] == [str(home) for home in ours]
+        assert "Removed." in command(here, "--yes")
+        assert sorted(homes.iterdir()) == sorted(kept)
+        assert not state.exists()
+
+
+def test_a_facility_file_that_is_broken_stops_no_reset(ordinary: int) -> None:
+    with place() as here:
+        here.layout.state.mkdir()
+        (here.layout.state / "facility.yaml").write_text("nonsense: true")
+        (here.layout.state / "runtime.json").write_text("{}")
+        assert "Removed." in command(here, "--yes")
+        assert not here.layout.state.exists()

@@ -8,8 +8,9 @@ import click
 
 from specola.cli.run import STATE
 from specola.core.accounts import LEDGER, Ledger
-from specola.core.errors import Conflict
+from specola.core.errors import Conflict, SpecolaError
 from specola.core.layout import Layout
+from specola.facility.runtime import load_runtime
 from specola.launcher.reset import is_up, remains
 from specola.launcher.reset import reset as remove
 
@@ -18,14 +19,14 @@ from specola.launcher.reset import reset as remove
 @STATE
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Only list.")
-@click.option("--ledger", type=click.Path(path_type=Path), default=LEDGER, hidden=True)
+@click.option("--ledger", type=click.Path(path_type=Path, readable=False), default=LEDGER, hidden=True)
 def reset(state: Path, ledger: Path, *, yes: bool, dry_run: bool) -> None:
     """List the accounts, homes and processes that a facility made on this machine, then remove them and its state."""
     layout = Layout(state.absolute())
     book = Ledger(ledger)
     if is_up(layout):
         raise Conflict("The facility is up", f"Stop it first: specola stop --state {layout.state}")
-    found = remains(layout, book)
+    found = remains(layout, book, homes_of(layout))
     lines = list(found.lines())
     if not lines:
         click.echo(f"Nothing is left of a facility with the state {layout.state}")
@@ -38,3 +39,11 @@ def reset(state: Path, ledger: Path, *, yes: bool, dry_run: bool) -> None:
         click.confirm("Remove all of this, people's files too?", abort=True)
     remove(layout, book, found)
     click.echo("Removed.")
+
+
+def homes_of(layout: Layout) -> Path | None:
+    """Where the facility file puts the homes; None when there is no facility file that can be used."""
+    try:
+        return load_runtime(layout).homes
+    except (SpecolaError, ValueError):
+        return None
