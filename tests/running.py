@@ -112,7 +112,7 @@ class Session:
         wait_for(lambda: not self.hub("GET", f"users/{self.name}").json()["servers"], 60, "the server's end")
 
     def lab(self, method: str, path: str, **more: Any) -> httpx.Response:
-        headers = {"Authorization": f"token {self.token}"}
+        headers = {"Authorization": f"token {self.token}"} | more.pop("headers", {})
         url = f"{self.facility.url}user/{self.name}/{path}"
         return httpx.request(method, url, headers=headers, timeout=60, **more)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import uuid
 from pathlib import Path
 
 import pytest
@@ -86,3 +87,26 @@ def test_a_path_outside_the_home_is_refused(anna: Session, path: str) -> None:
     answer = anna.lab("GET", f"api/contents/{path}")
     assert answer.status_code in {400, 403, 404}
     assert "root:" not in answer.text
+
+
+@pytest.mark.needs_root
+def test_one_request_id_from_the_panel_to_the_worker(facility: Facility, anna: Session) -> None:
+    """What a person did is found again in every log that it went through."""
+    number = uuid.uuid4().hex[:16]
+    answer = anna.lab("POST", "specola/api/v1/scaleout/clusters", json={"workers": 1}, headers={"X-Request-ID": number})
+    assert answer.status_code == 202, answer.text
+    name = answer.json()["name"]
+    logs = {
+        "API service": facility.state / "logs" / "service.log",
+        "gateway": facility.state / "logs" / "gateway.log",
+        "scheduler": facility.run / "logs" / f"cluster.{name}.scheduler.log",
+    }
+    for what, log in logs.items():
+        wait_for(
+            lambda log=log: log.exists() and number in log.read_text(), 60, f"the request in the log of the {what}"
+        )
+    pattern = f"cluster.{name}.worker.*.log"
+    wait_for(
+        lambda: any(number in log.read_text() for log in (facility.run / "logs").glob(pattern)), 60, "the worker's"
+    )
+    anna.api("DELETE", f"scaleout/clusters/{name}")
