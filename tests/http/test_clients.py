@@ -42,8 +42,8 @@ async def test_a_problem_becomes_the_error_of_its_status(rig: Rig) -> None:
 
 
 async def test_events_come_with_their_ids(rig: Rig) -> None:
-    first = rig.service.bus.publish("anna", "notice", {"n": 1}).id
-    rig.service.bus.publish("anna", "notice", {"n": 2})
+    first = rig.service.bus.publish("anna", "servers.changed", {"n": 1}).id
+    rig.service.bus.publish("anna", "servers.changed", {"n": 2})
     async with client(rig, rig.state.token("anna")) as api:
         async for number, event in api.events(first):
             assert number > first

@@ -7,11 +7,13 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from apirig import API, Rig
 from specola.http import sse
+from specola.http.auth import Doorkeeper
 
 
 class Reader:
@@ -52,16 +54,16 @@ async def test_events_come_at_once_and_only_one_s_own(rig: Rig) -> None:
     async with reading(rig, rig.token()) as reader:
         rig.service.bus.publish("bob", "servers.changed", {"server": "b"})
         rig.service.bus.publish("anna", "servers.changed", {"server": "a"})
-        rig.service.bus.publish(None, "notice", {"text": "hello"})
+        rig.service.bus.publish(None, "servers.changed", {"text": "hello"})
         assert (await within(2, reader.next()))[1] == {"type": "servers.changed", "data": {"server": "a"}}
-        assert (await within(2, reader.next()))[1]["type"] == "notice"
+        assert (await within(2, reader.next()))[1]["type"] == "servers.changed"
 
 
 async def test_a_token_sees_only_the_features_that_it_may_read(rig: Rig) -> None:
-    async with reading(rig, rig.token(scopes=("custom:specola:identity",))) as reader:
+    async with reading(rig, rig.token(scopes=("custom:specola:identity", "custom:specola:servers"))) as reader:
         rig.service.bus.publish("anna", "scaleout.cluster", {})
-        rig.service.bus.publish(None, "notice", {})
-        assert (await within(2, reader.next()))[1]["type"] == "notice"
+        rig.service.bus.publish(None, "servers.changed", {})
+        assert (await within(2, reader.next()))[1]["type"] == "servers.changed"
 
 
 @pytest.mark.parametrize("how", ["header", "query"])
@@ -86,7 +88,7 @@ async def test_a_silent_stream_says_that_it_lives(rig: Rig, monkeypatch: pytest.
     monkeypatch.setattr(sse, "HEARTBEAT", 0.05)
     async with reading(rig, rig.token()) as reader:
         await asyncio.sleep(0.3)
-        rig.service.bus.publish("anna", "notice", {})
+        rig.service.bus.publish("anna", "servers.changed", {})
         await within(2, reader.next())
         assert reader.comments >= 2
 
@@ -102,6 +104,27 @@ async def test_a_stream_ends_when_the_right_is_gone(rig: Rig, monkeypatch: pytes
             await within(3, reader.next())
 
 
+async def test_events_do_not_put_the_look_off(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream that says something all the time is looked at as often as a silent one."""
+    looks: list[float] = []
+    admit = Doorkeeper.admit
+
+    async def note(*asked: Any) -> Any:
+        looks.append(time.monotonic())
+        return await admit(*asked)
+
+    monkeypatch.setattr(Doorkeeper, "admit", note)
+    monkeypatch.setattr("specola.http.app.RECHECK", 0.6)
+    async with reading(rig, rig.token()) as reader:
+        for _ in range(6):
+            await asyncio.sleep(0.45)
+            rig.service.bus.publish("anna", "servers.changed", {})
+            await within(2, reader.next())
+    pauses = [later - earlier for earlier, later in pairwise(looks)]
+    assert len(pauses) >= 3
+    assert max(pauses) < 0.8
+
+
 async def test_a_stream_survives_a_hub_that_is_away(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("specola.http.app.RECHECK", 0.05)
     monkeypatch.setattr("specola.http.auth.REMEMBERED", 0.0)
@@ -109,7 +132,7 @@ async def test_a_stream_survives_a_hub_that_is_away(rig: Rig, monkeypatch: pytes
     async with reading(rig, rig.token()) as reader:
         rig.state.away = True
         await asyncio.sleep(0.2)
-        rig.service.bus.publish("anna", "notice", {})
+        rig.service.bus.publish("anna", "servers.changed", {})
         await within(2, reader.next())
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import httpx
 import pytest
-from running import Facility, Session
+from running import Facility, Session, wait_for
 
 pytestmark = [pytest.mark.journey, pytest.mark.needs_root]
 
@@ -84,6 +84,18 @@ def test_every_part_refuses_within_ten_seconds(facility: Facility, marco: Sessio
     print({part: round(seconds, 1) for part, seconds in took.items()})
     assert set(took) == {*parts, "event stream"}
     reading.join(5)
+
+
+def test_cookies_of_a_browser_that_logged_out_are_worth_nothing(facility: Facility, marco: Session) -> None:
+    """Also those that somebody has copied before."""
+    browser = facility.login("marco").http
+    page, status = f"{facility.url}services/specola/", f"{facility.url}user/marco/api/status"
+    assert browser.get(f"{facility.url}user/marco/lab").is_success
+    copy = httpx.Client(cookies=browser.cookies.jar)
+    assert [copy.get(url).status_code for url in (page, status)] == [200, 200]
+    browser.get(f"{facility.url}hub/logout")
+    wait_for(lambda: [copy.get(url).status_code for url in (page, status)] == [302, 403], LIMIT, "both refusals")
+    assert marco.server_ready()
 
 
 def test_prometheus_reads_with_its_own_token_and_nobody_else_does(facility: Facility, marco: Session) -> None:

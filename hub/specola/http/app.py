@@ -31,7 +31,7 @@ from specola.http.metrics import UNKNOWN, Metrics
 from specola.http.route import PUBLIC, Answer, Request, Route, Text
 
 MAX_BODY = 1024 * 1024
-RECHECK = 4.0
+RECHECK = 3.0
 logger = logging.getLogger("specola.http")
 
 
@@ -232,7 +232,9 @@ class ApiHandler(ProblemHandler):
             last = checked = time.monotonic()
             while not self._gone.is_set():
                 pending = pending or asyncio.ensure_future(_next(stream))
-                await asyncio.wait((pending,), timeout=min(RECHECK, sse.HEARTBEAT))
+                # events must not put the next look off
+                until = min(checked + RECHECK, last + sse.HEARTBEAT) - time.monotonic()
+                await asyncio.wait((pending,), timeout=max(until, 0))
                 now = time.monotonic()
                 if now - checked >= RECHECK:
                     await self._still_allowed()

@@ -11,9 +11,8 @@ from specola.http.sse import Stream, resume_from
 
 
 def visible(caller: Caller, event: Event) -> bool:
-    """Whether the caller's token may read about this feature; what is nobody's feature is for everybody."""
-    feature = event.type.partition(".")[0]
-    return feature in ("notice", RESYNC) or caller.may(f"custom:specola:{feature}")
+    """Whether the caller's token may read about this feature; that events are missing concerns everybody."""
+    return event.type == RESYNC or caller.may(f"custom:specola:{event.type.partition('.')[0]}")
 
 
 async def _visible(caller: Caller, subscription: Subscription) -> AsyncIterator[Event]:
