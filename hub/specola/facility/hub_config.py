@@ -108,12 +108,7 @@ def _hub(runtime: Runtime) -> Config:
 
 def _services(runtime: Runtime) -> Config:
     layout, ports = runtime.layout, runtime.ports
-    allowed = [
-        "access:services!service=specola",
-        "read:users!user",
-        "read:users:groups!user",
-        *(f"{scope}" for scope in SCOPES),
-    ]
+    allowed = ["access:services!service=specola", "read:users!user", "read:users:groups!user", *SCOPES]
     services = [
         {
             "name": "specola",
