@@ -9,6 +9,8 @@ from typing import Any
 from oauthenticator.oauth2 import OAuthCallbackHandler, OAuthLoginHandler
 from tornado import web
 
+from specola.identity.adapters.refused import RefusedPage
+
 CANCELLED = "The login was cancelled. Start again from the facility's front page."
 REFUSED = "The login service could not log you in. Try again; if it goes on, tell the operator of this facility."
 
@@ -18,7 +20,7 @@ def nonce_of(state: str) -> str:
     return hashlib.sha256(f"nonce:{state}".encode()).hexdigest()
 
 
-class LoginHandler(OAuthLoginHandler):
+class LoginHandler(RefusedPage, OAuthLoginHandler):
     """Sends the browser to the issuer, once its discovery document is known."""
 
     async def get(self) -> None:
@@ -32,7 +34,7 @@ class LoginHandler(OAuthLoginHandler):
         super().authorize_redirect(*args, extra_params=extra_params | {"nonce": nonce}, **kwargs)
 
 
-class CallbackHandler(OAuthCallbackHandler):
+class CallbackHandler(RefusedPage, OAuthCallbackHandler):
     """Takes the browser back from the issuer."""
 
     def _request_summary(self) -> str:
