@@ -7,7 +7,7 @@ from typing import Any
 from jupyter_server.utils import url_path_join
 from tornado.ioloop import IOLoop
 
-from specola_lab import activity, dashboards, home, relay, settings, skeleton
+from specola_lab import activity, dashboards, home, lasting, relay, settings, skeleton
 from specola_lab.facility import Facility
 
 
@@ -36,6 +36,8 @@ def load(app: Any) -> None:
     app.web_app.settings.setdefault("page_config_data", {})["specolaFacility"] = here.facility
     if here.separate_accounts:
         hide_debugger(app.kernel_spec_manager)
+    if hasattr(app.identity_provider, "hub_auth"):
+        lasting.outlast(app.identity_provider.hub_auth)
     if here.is_complete:
         heartbeat = activity.Heartbeat(facility, app.kernel_manager, use, app.log)
         IOLoop.current().add_callback(heartbeat.start)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from running import Facility, Kernel, Session, started, wait_for
 
@@ -101,6 +103,21 @@ def test_it_comes_back_alone_while_a_cluster_computes(
 
 def last_line() -> str:
     return COMPUTE.strip().splitlines()[-1]
+
+
+@pytest.mark.needs_root
+def test_servers_answer_their_owners_while_the_hub_is_away(facility: Facility, anna: Session) -> None:
+    """Longer than a server believes the hub's word about a token; a token that it has not seen waits for the hub."""
+    assert anna.lab("GET", "api/status").status_code == 200
+    os.kill(facility.status()["supervisor"], signal.SIGSTOP)
+    try:
+        os.kill(facility.pid("hub"), signal.SIGKILL)
+        time.sleep(7)
+        assert anna.lab("GET", "api/status").status_code == 200
+        assert httpx.get(f"{facility.url}user/anna/api/status", headers={"Authorization": "token x"}).status_code == 500
+    finally:
+        os.kill(facility.status()["supervisor"], signal.SIGCONT)
+    wait_for(lambda: facility.status()["processes"]["hub"]["answers"], 90, "the hub")
 
 
 @pytest.mark.needs_root
