@@ -18,8 +18,10 @@ from specola.core import processinfo, rights
 from specola.core.accounts import UNREACHABLE, Account, Ledger
 from specola.core.errors import SpecolaError
 from specola.core.files import read_regular
+from specola.core.layout import Layout
 from specola.core.rights import as_account
 from specola.facility import supervisor
+from specola.facility.processes import Process
 from specola.launcher import child, logs, programs
 from specola.launcher.__main__ import build, settings
 from specola.launcher.logs import Logs
@@ -356,6 +358,20 @@ def test_what_is_no_record_keeps_nobody_waiting(here: Place) -> None:
     finally:
         running.kill()
         running.wait()
+
+
+def test_end_of_a_log_is_shown_and_nothing_that_is_planted_in_its_place(tmp_path: Path) -> None:
+    runtime = SimpleNamespace(layout=Layout(tmp_path / "state"))
+    (tmp_path / "state" / "logs").mkdir(parents=True)
+    log = tmp_path / "state" / "logs" / "hub.log"
+    hub = Process("hub", ("/bin/true",), "http://127.0.0.1:1/")
+    log.write_text("why\n")
+    assert "    why" in supervisor._why(runtime, hub)  # type: ignore[arg-type]
+    log.unlink()
+    for make in (lambda path: path.symlink_to("/etc/passwd"), os.mkfifo):
+        make(log)  # type: ignore[no-untyped-call]
+        assert supervisor._why(runtime, hub).endswith("(it wrote nothing)")  # type: ignore[arg-type]
+        log.unlink()
 
 
 def test_only_regular_files_are_read(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from specola.core.errors import StateError
+from specola.core.files import read_regular
 from specola.core.layout import Layout, default_base
 from specola.facility import supervisor
 from specola.facility.prepare import Wish, check_port, is_root, prepare
@@ -71,7 +72,7 @@ def show(runtime: Runtime) -> None:
     logins = runtime.layout.demo_logins
     if runtime.facility.identity.kind == "embedded" and logins.exists():
         click.echo("Demo logins (also in " + str(logins) + "):")
-        for person in json.loads(logins.read_text()):
+        for person in json.loads(read_regular(logins)):
             groups = ", ".join(person["groups"]) or "no group"
             click.echo(f"  {person['username']:10} {person['password']:28} {groups}")
     click.echo(f"\nState: {runtime.layout.state}\nHomes: {runtime.homes}")

@@ -267,10 +267,10 @@ class Programs:
 
     def _look(self, key: str) -> Record | None:
         """The record of a key, its end noted where it has come."""
-        self.reap()
         record = self._records.get(key)
         if record is None or record.over or record.alive:
             return record
+        self.reap()  # only now: what ended after an earlier look would have no code
         return self._records.ended(record, self._codes.pop(record.pid, None))
 
     def reap(self) -> None:
