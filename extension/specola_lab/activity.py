@@ -13,6 +13,8 @@ from specola_lab.facility import Facility
 from specola_lab.home import HomeUse
 
 EVERY_SECONDS = 60.0
+SOON_SECONDS = 10.0
+"""while the home is measured for the first time"""
 
 
 class Kernels(Protocol):
@@ -56,7 +58,7 @@ class Heartbeat:
     async def _run(self) -> None:
         while True:
             await self.beat()
-            await asyncio.sleep(EVERY_SECONDS)
+            await asyncio.sleep(SOON_SECONDS if self.home.latest() is None else EVERY_SECONDS)
 
     def start(self) -> None:
         """Begin, on the running loop."""

@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
-from running import Facility
+from looking import accessible, console, picture, theme
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+from running import Facility, wait_for
 
 pytestmark = pytest.mark.journey
 
-PICTURES = Path("artefacts/pictures")
 SLOW = 90_000
 
 
@@ -26,27 +25,14 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 
 
 @pytest.fixture(scope="module")
-def complaints() -> list[str]:
-    """What the browser's console says is wrong."""
-    return []
+def page(context: BrowserContext) -> Page:
+    return context.new_page()
 
 
 @pytest.fixture(scope="module")
-def page(context: BrowserContext, complaints: list[str]) -> Page:
-    page = context.new_page()
-
-    def hear(message: ConsoleMessage) -> None:
-        if message.type == "error":
-            complaints.append(message.text)
-
-    page.on("console", hear)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    return page
-
-
-def picture(page: Page, name: str) -> None:
-    PICTURES.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=PICTURES / f"{name}.png")
+def complaints(page: Page) -> list[str]:
+    """What the browser's console says is wrong, from the first page on."""
+    return console(page)
 
 
 def log_in(page: Page, facility: Facility, name: str) -> None:
@@ -54,26 +40,56 @@ def log_in(page: Page, facility: Facility, name: str) -> None:
     page.get_by_label("Login name").fill(name)
     page.get_by_label("Password").fill(facility.logins()[name]["password"])
     picture(page, f"login-{name}")
+    accessible(page)
     page.get_by_role("button", name="Log in").click()
 
 
 class TestAnna:
     """One person, from the login page to the end of her server; the steps build on each other."""
 
-    def test_she_logs_in_and_sees_who_she_is(self, page: Page, facility: Facility) -> None:
+    def test_she_logs_in_and_sees_who_she_is(self, page: Page, facility: Facility, complaints: list[str]) -> None:
         facility.login("anna").stop_server() if facility.login("anna").server_ready() else None
         log_in(page, facility, "anna")
         page.wait_for_url("**/services/specola/")
         expect(page.get_by_text("Anna Rossi")).to_be_visible()
         expect(page.locator("#main").get_by_text("cms", exact=True)).to_be_visible()
+        expect(page.get_by_role("button", name="Start").first).to_be_visible()
         picture(page, "start")
+        accessible(page)
+        assert complaints == []
+
+    def test_a_home_that_is_nearly_full_is_a_warning(self, page: Page, facility: Facility) -> None:
+        report = {"kernels_busy": 0, "kernels_connected": 1, "home_used": int(4.9 * 1024**3)}
+        assert facility.login("anna").api("POST", "servers/activity", json=report).status_code == 204
+        page.reload()
+        expect(page.get_by_text("Your home is 98 % full")).to_be_visible()
+        expect(page.locator("#home")).to_contain_text("4.9 of 5 GiB")
+        picture(page, "start-full")
+        accessible(page)
 
     def test_she_starts_her_server_and_is_told_what_happens(self, page: Page) -> None:
         page.get_by_role("button", name="Start").first.click()
-        expect(page.get_by_text("Starting").first).to_be_visible(timeout=10_000)
+        expect(page.locator("#servers [aria-busy=true]")).to_be_visible(timeout=10_000)
         picture(page, "start-progress")
+        accessible(page)
         expect(page.get_by_role("link", name="Open")).to_be_visible(timeout=SLOW)
         picture(page, "start-ready")
+
+    def test_her_tabs_share_one_stream(self, page: Page, context: BrowserContext) -> None:
+        streams: list[str] = []
+        context.on("request", lambda request: streams.append(request.url) if request.url.endswith("/events") else None)
+        page.reload()
+        expect(page.get_by_role("link", name="Open")).to_be_visible()
+        other = context.new_page()
+        other.goto(page.url)
+        expect(other.get_by_role("link", name="Open")).to_be_visible()
+        locks = "navigator.locks.query().then(found => [found.held.length, found.pending.length])"
+        wait_for(lambda: other.evaluate(locks) == [1, 1], 10, "one tab reads, the other waits")
+        assert len(streams) == 1
+        with other.expect_request("**/events"):
+            page.goto("about:blank")
+        page.goto(other.url)
+        other.close()
 
     def test_lab_opens_with_the_panel(self, page: Page, facility: Facility) -> None:
         page.goto(f"{facility.url}user/anna/lab/workspaces/journey")
@@ -82,7 +98,9 @@ class TestAnna:
         panel = page.locator("#specola-panel")
         expect(panel.get_by_text("Anna Rossi")).to_be_visible()
         expect(panel.get_by_text("No cluster yet")).to_be_visible()
+        expect(panel.locator("header").get_by_text("demo", exact=True)).to_be_visible()
         picture(page, "lab")
+        accessible(page, "#specola-panel")
 
     def test_she_makes_a_cluster_of_two_workers(self, page: Page) -> None:
         panel = page.locator("#specola-panel")
@@ -128,11 +146,12 @@ class TestAnna:
     def test_dark_theme(self, page: Page, facility: Facility) -> None:
         page.goto(f"{facility.url}user/anna/lab/workspaces/dark")
         page.locator(".jp-Launcher").wait_for()
-        run_command(page, "Theme: JupyterLab Dark")
+        theme(page, "Dark")
         open_panel(page)
         page.wait_for_timeout(3000)
         picture(page, "lab-dark")
-        run_command(page, "Theme: JupyterLab Light")
+        accessible(page, "#specola-panel")
+        theme(page, "Light")
 
     def test_she_stops_everything(self, page: Page, facility: Facility) -> None:
         panel = page.locator("#specola-panel")
@@ -182,11 +201,3 @@ def open_panel(page: Page) -> None:
     if not page.locator("#specola-panel").is_visible():
         page.locator(".jp-SideBar.jp-mod-left li[data-id='specola-panel']").click()
     page.locator("#specola-panel").wait_for(state="visible")
-
-
-def run_command(page: Page, label: str) -> None:
-    page.keyboard.press("Control+Shift+C")
-    page.keyboard.type(label)
-    page.locator(".lm-CommandPalette-item").first.wait_for()
-    page.keyboard.press("Enter")
-    page.wait_for_timeout(500)

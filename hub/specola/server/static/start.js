@@ -3,6 +3,7 @@ const state = JSON.parse(document.getElementById("state").textContent);
 const xsrf = document.querySelector("meta[name=xsrf]").content;
 const place = document.getElementById("servers");
 const banner = document.getElementById("banner");
+const said = document.getElementById("said"); // read out: what is drawn anew each time would not be
 const view = { servers: state.servers, home: state.home, starts: new Map(), failed: new Map(), busy: new Set(), lastId: null };
 
 class Problem extends Error {
@@ -80,7 +81,7 @@ function starting(name) {
   return h("section", { class: "card", "aria-busy": "true" },
     head(name, "starting", "starting"),
     bar(start.progress),
-    h("ol", { class: "steps", role: "status", "aria-live": "polite" }, ...steps.map((text) => h("li", {}, text))),
+    h("ol", { class: "steps" }, ...steps.map((text) => h("li", {}, text))),
     h("div", { class: "row actions" }, button(`stop ${name}`, "Cancel", () => stop(name))));
 }
 
@@ -210,11 +211,12 @@ async function follow(name) {
     await stream(`/servers/progress?name=${encodeURIComponent(name)}`, ({ data }) => {
       start.progress = data.progress ?? start.progress;
       if (data.failed || data.ready) { end = data; return; }
-      if (data.message && start.steps.at(-1) !== data.message) start.steps.push(data.message);
+      if (data.message && start.steps.at(-1) !== data.message) { start.steps.push(data.message); said.textContent = data.message; }
       draw();
     });
   } catch { /* the stream ended early; what is true now is read below */ }
   view.starts.delete(name);
+  if (end?.ready) said.textContent = "The server runs.";
   if (end?.failed) view.failed.set(name, { title: "The start failed", detail: end.message ?? "" });
   setTimeout(refresh, end ? 0 : 1000);
 }
@@ -243,12 +245,24 @@ async function stream(path, seen, onopen = () => {}, signal = undefined) {
 
 const away = { title: "The facility does not answer", detail: "It is probably being restarted; servers go on running." };
 
-async function listen() {
+// One stream per browser: tabs agree through a lock on the one that reads, which tells the others; when it closes, the
+// next goes on after the last event seen. Without locks (http on another host than localhost) each reads for itself.
+const NAME = `specola-start:${state.user}:${state.api}`;
+const others = new BroadcastChannel(NAME);
+others.onmessage = ({ data }) => { view.lastId = data.id; heard(data.type); };
+
+function heard(type) { if (type.startsWith("servers.") || type === "resync") refresh(); }
+
+function tell(type) { others.postMessage({ type, id: view.lastId }); }
+
+function listen() { return navigator.locks ? navigator.locks.request(NAME, read) : read(); }
+
+async function read() {
   for (let pause = 500; ; pause = Math.min(pause * 2, 4000)) {
     view.listening = new AbortController();
     try {
-      await stream("/events", ({ type }) => { if (type.startsWith("servers.") || type === "resync") refresh(); },
-        () => { pause = 250; refresh(); }, view.listening.signal);
+      await stream("/events", ({ type }) => { heard(type); tell(type); },
+        () => { pause = 250; refresh(); tell("resync"); }, view.listening.signal);
     } catch (problem) {
       say(problem instanceof Problem ? problem : away);
       if (problem.status === 401) return;
