@@ -55,7 +55,8 @@ class FakeFacility:
 
     home: Path
     seconds_to_grow: float = 0.0
-    seconds_to_answer: float = 0.0
+    answers: asyncio.Event = field(default_factory=asyncio.Event)
+    """while it is not set, nobody gets an answer"""
     token: str = TOKEN
     person: str = "anna"
     clusters: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -69,6 +70,7 @@ class FakeFacility:
     """what the gateway adds to its report on a cluster: its TLS pair, its options"""
 
     def __post_init__(self) -> None:
+        self.answers.set()
         self._servers: dict[str, HTTPServer] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -91,6 +93,7 @@ class FakeFacility:
         for task in list(self._tasks):
             task.cancel()
         self.hang_up()
+        self.answers.set()
         for server in self._servers.values():
             server.stop()
             await server.close_all_connections()
@@ -177,7 +180,7 @@ class Answer(web.RequestHandler):
         self.facility = facility
 
     async def prepare(self) -> None:
-        await asyncio.sleep(self.facility.seconds_to_answer)
+        await self.facility.answers.wait()
         request = self.request
         kept = Request(str(request.method), request.path, dict(request.headers), request.body)
         self.facility.requests.append(kept)

@@ -52,7 +52,7 @@ class Facility:
                 self.do(self.fake.end, name)
         self.fake.clusters.clear()
         self.fake.refuse.clear()
-        self.fake.seconds_to_answer = 0.0
+        self.do(self.fake.answers.set)
 
     def close(self) -> None:
         self.wait(self.fake.stop())
@@ -194,7 +194,7 @@ def test_the_range_of_an_adaptive_cluster_fits_the_panel(seen: Seen) -> None:
 
 
 def test_while_the_facility_thinks_there_are_grey_lines(seen: Seen) -> None:
-    seen.fake.seconds_to_answer = 60
+    seen.facility.do(seen.fake.answers.clear)
     seen.page.reload()
     seen.page.locator(".jp-Launcher").wait_for()
     panel = seen.open()
