@@ -105,8 +105,9 @@ async def test_whoever_stops_what_acts_for_them_waits_alone(both: tuple[Place, P
     await here.client().start("server.bruno", "bruno", SLEEP, {})
     assert time.monotonic() - begin < 0.8
     assert not stopped.done()
-    with pytest.raises(SpecolaError, match="did not end in time"):
-        await stopped
+    async with asyncio.timeout(3):
+        with pytest.raises(SpecolaError, match="did not end in time"):
+            await stopped
 
 
 @pytest.mark.needs_root
@@ -119,8 +120,9 @@ async def test_program_that_is_stopped_while_it_starts_is_given_up(
         starting = asyncio.create_task(here.client().start("server.anna", "anna", SLEEP, {}))
         while not await here.client().keys():
             assert not starting.done()
-        with pytest.raises(LauncherError, match="stopped while it started"):
-            await starting
+        async with asyncio.timeout(5):
+            with pytest.raises(LauncherError, match="stopped while it started"):
+                await starting
     assert await here.client().poll("server.anna") == Gone(None)
     await here.client().start("server.anna", "anna", SLEEP, {})
 
