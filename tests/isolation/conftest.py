@@ -6,37 +6,16 @@ import asyncio
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
-import probes
 import pytest
-from hubbing import Hub, hub
+from hubbing import hub
+from neighbours import Neighbours
 from running import Kernel
 from specola.core import processinfo
-from specola.core.accounts import Account
 
 KERNEL_CONFIG = Path(__file__).parents[2] / "extension" / "etc" / "ipython" / "ipython_kernel_config.py"
-
-
-@dataclass
-class Neighbours:
-    """Two people of one facility on one machine."""
-
-    hub: Hub
-    anna: Account
-    bruno: Account
-    kernel: Kernel
-    pids: list[int]
-
-    def bruno_tries(self, probe: str, *arguments: Any) -> Any:
-        return probes.tried_by(self.bruno.uid, self.bruno.gid, probe, *arguments)
-
-    def anna_tries(self, probe: str, *arguments: Any) -> Any:
-        """The same as herself: shows that the probe finds what is there."""
-        return probes.tried_by(self.anna.uid, self.anna.gid, probe, *arguments)
 
 
 @pytest.fixture(scope="module")

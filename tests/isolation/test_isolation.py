@@ -6,7 +6,7 @@ import json
 import uuid
 
 import pytest
-from conftest import Neighbours
+from neighbours import Neighbours
 from running import Kernel
 
 pytestmark = pytest.mark.needs_root
