@@ -31,7 +31,7 @@ import time
 def work(n):
     time.sleep(0.25)
     return n * n
-futures = client.map(work, range(64), pure=False)
+futures = client.map(work, range(40), pure=False)
 print(sum(client.gather(futures)))
 print(sorted(client.run(os.getpid).values()))
 """
@@ -93,7 +93,7 @@ def test_it_comes_back_alone_while_a_cluster_computes(
         output = wait_for(lambda: kernel.run("print(sum(f.result() for f in futures)); " + last_line()), 90)
     else:
         output = kernel.finish(message)
-    assert output.strip().splitlines()[-2:] == [str(sum(n * n for n in range(64))), workers]
+    assert output.strip().splitlines()[-2:] == [str(sum(n * n for n in range(40))), workers]
     assert server_pid(kernel) == server
     after = {name: one["pid"] for name, one in facility.status()["processes"].items() if name != process}
     assert after == others, "only the killed process may change"
@@ -140,7 +140,7 @@ def test_the_supervisor_comes_back_by_the_next_up(
     kernel.connect()
     assert server_pid(kernel) == server
     output = kernel.run(COMPUTE)
-    assert output.strip().splitlines() == [str(sum(n * n for n in range(64))), workers]
+    assert output.strip().splitlines() == [str(sum(n * n for n in range(40))), workers]
 
 
 @pytest.mark.needs_root
