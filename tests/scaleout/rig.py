@@ -25,7 +25,7 @@ from dask_gateway import Gateway
 from dask_gateway.auth import JupyterHubAuth
 from distributed import Client
 from running import free_port, wait_for
-from specola.core.accounts import Ledger
+from specola.core.accounts import Entry, Ledger
 from specola.core.layout import Layout
 from specola.core.people import remove_account
 from specola.facility import runtime as facility_runtime
@@ -100,6 +100,8 @@ class Rig:
 
     def start(self, name: str) -> None:
         """Start `launcher`, `gateway` or `gateway-proxy`."""
+        if name == "launcher":
+            leave_plain_names(self.base / "ledger.json")
         argv = {
             "launcher": [sys.executable, "-m", "specola.launcher", "--ledger", str(self.base / "ledger.json")],
             "gateway": [sys.executable, "-m", "dask_gateway_server", "-f", str(GATEWAY_CONFIG)],
@@ -205,6 +207,19 @@ def started(facility: dict[str, Any] | None = None, env: str = sys.prefix) -> It
         end(rig)
         hub.shutdown()
         hub.server_close()
+
+
+def leave_plain_names(path: Path) -> None:
+    """Names and uids that no other test of this machine picks at the same moment: each has a ledger of its own."""
+    if path.exists():
+        return
+    people = ("anna", "dario", "elisa", "marco", "marta", "paola")
+    with Ledger(path).locked() as ledger:
+        ledger.entries = [
+            Entry("elsewhere", person, f"sp-{person}", uid, uid, "/nonexistent", intended="-", created="-")
+            for uid, person in enumerate(people, 45000)
+        ]
+        ledger._write()
 
 
 def end(rig: Rig) -> None:
