@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import signal
@@ -92,6 +93,7 @@ def test_a_port_that_is_taken_is_named(facility: Facility) -> None:
     assert done.returncode == 2
     assert f"port {port} cannot be used" in done.stderr
     assert "Traceback" not in done.stderr
+    assert json.loads((facility.state / "runtime.json").read_text())["ports"]["proxy"] == facility.port
 
 
 def test_a_state_directory_of_a_newer_release_is_refused_and_left(facility: Facility) -> None:

@@ -16,7 +16,7 @@ from specola.core.errors import StateError
 from specola.core.files import read_regular
 from specola.core.layout import Layout, default_base
 from specola.facility import supervisor
-from specola.facility.prepare import Wish, check_port, is_root, prepare
+from specola.facility.prepare import Wish, check_port, choose_addresses, is_root, prepare
 from specola.facility.processes import table
 from specola.facility.runtime import Runtime, addresses_file, load_runtime
 
@@ -47,8 +47,10 @@ def up(facility: Path | None, state: Path, port: int | None, public_url: str | N
     ended = supervisor.end_running(layout)
     if ended:
         click.echo(f"Ended what an earlier start left without a supervisor: {', '.join(ended)}.")
-    runtime = prepare(Wish(state, facility, port, public_url), Path(sys.prefix))
-    check_port(runtime.ports.proxy)
+    wish, env = Wish(state, facility, port, public_url), Path(sys.prefix)
+    # Before anything is written: a port that is refused must not be the one that the next start takes.
+    check_port(choose_addresses(wish, layout, env).ports.proxy)
+    runtime = prepare(wish, env)
     start(runtime)
     show(runtime)
     if not detach:
@@ -61,8 +63,12 @@ def start(runtime: Runtime) -> None:
     supervisor.start(runtime)
     try:
         supervisor.wait_ready(runtime, lambda name, seconds: click.echo(f"  ✓ {name:14} {seconds:5.1f} s"))
+    except KeyboardInterrupt:
+        halt(runtime)
+        raise
     except BaseException:
-        supervisor.stop(runtime)
+        # People's programs may be of an earlier start: they have done nothing wrong.
+        supervisor.stop_processes(runtime.layout)
         raise
 
 
