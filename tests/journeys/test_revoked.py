@@ -34,7 +34,7 @@ def test_a_person_taken_from_the_issuer_loses_server_and_cluster(facility: Facil
     assert anna.api("POST", "scaleout/clusters", json={"workers": 1}).status_code == 202
     wait_for(lambda: anna.api("GET", "scaleout/clusters").json()["items"][0]["status"] == "running", 60)
     account = facility.home_of("anna").owner()
-    assert len(processes(account)) >= 3, "server, scheduler, worker"
+    wait_for(lambda: len(processes(account)) >= 3, 60, "server, scheduler and worker")
     document = demo(recheck_interval=10)
     people = document["identity"]["people"]  # type: ignore[index]
     document["identity"]["people"] = [one for one in people if one["name"] != "anna"]  # type: ignore[index]

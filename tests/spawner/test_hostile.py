@@ -279,8 +279,10 @@ async def test_log_that_grows_is_shortened_and_written_on(both: tuple[Place, Pro
     running.tend()
     size = path.stat().st_size
     assert size < 2 * logs.KEPT
-    assert path.read_text().startswith("[what was here before was removed")
-    assert "first" in path.read_text()
+    kept = path.read_text()
+    # the program goes on while its log is shortened, so that a line of it may come first
+    assert "[what was here before was removed" in kept[:1000]
+    assert "first" in kept
     await until(lambda: path.stat().st_size > size)
     assert path.read_text().endswith("more\n")
 
