@@ -9,6 +9,8 @@ from __future__ import annotations
 SERVICE_NAME = "specola"
 
 IDENTITY = "custom:specola:identity"
+GPU = "custom:specola:gpu"
+GPU_WRITE = "custom:specola:gpu:write"
 SCALEOUT = "custom:specola:scaleout"
 SCALEOUT_WRITE = "custom:specola:scaleout:write"
 SERVERS = "custom:specola:servers"
@@ -17,6 +19,8 @@ ADMIN = "custom:specola:admin"
 
 SCOPES: dict[str, str] = {
     IDENTITY: "See who I am, my groups, my rights and the notices of the facility",
+    GPU: "See the GPUs, my requests and my leases",
+    GPU_WRITE: "Ask for GPUs, and use, renew and release my leases",
     SCALEOUT: "See my Dask clusters and the sites that I may use",
     SCALEOUT_WRITE: "Create, scale and stop my Dask clusters",
     SERVERS: "See my notebook servers and when they will be stopped",

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from specola.core.section import AbsolutePath, GiB, GroupPath, Seconds, Section
+from specola.gpu.model import GpuSection, GroupGpu
 from specola.identity.model import EmbeddedIdentity, IdentitySection, Role
 from specola.scaleout.model import GroupScaleout, ScaleoutSection
 
@@ -43,6 +44,7 @@ class Group(Section):
     cores: float | None = Field(
         default=None, gt=0, description="cores of a member's server, when more than the default"
     )
+    gpu: GroupGpu = Field(default=GroupGpu(), description="what it may have of the GPUs")
     scaleout: GroupScaleout = Field(default=GroupScaleout(), description="budget for Dask workers")
 
 
@@ -63,6 +65,7 @@ class Facility(Section):
     )
     homes: Homes = Field(default=Homes(), description="home directories")
     servers: Servers = Field(default=Servers(), description="notebook servers")
+    gpu: GpuSection = Field(default=GpuSection(), description="GPUs that people may ask for")
     scaleout: ScaleoutSection = Field(default=ScaleoutSection(), description="Dask clusters")
     notices: tuple[Notice, ...] = Field(default=(), description="shown on the start page")
     subdomains: bool = Field(default=False, description="each user server on a subdomain of the public URL's host")

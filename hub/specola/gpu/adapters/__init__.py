@@ -1,0 +1,1 @@
+"""Outside systems of GPU sharing, one file each."""
