@@ -92,6 +92,7 @@ class Offers(Section):
     at: datetime
     pools: tuple[PoolOffer, ...]
     allowances: tuple[Allowance, ...]
+    hold: int = Field(default=900, description="seconds that a granted slice waits for its person")
 
 
 class Choice(Section):
