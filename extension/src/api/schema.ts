@@ -21,6 +21,282 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/gpu/advice": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What a size in GiB means here */
+        get: operations["getGpuAdvice"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/gpu/courses/plan": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What a course would need; nothing is reserved */
+        post: operations["postGpuCoursesPlan"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/gpu/drains/{pool}/{gpu}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Place nothing new on a GPU */
+        put: operations["putGpuDrainsPoolGpu"];
+        post?: never;
+        /** Place on a GPU again */
+        delete: operations["deleteGpuDrainsPoolGpu"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/gpu/grants/redeem": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What a one-time grant stands for */
+        post: operations["postGpuGrantsRedeem"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/gpu/leases": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** My leases */
+        get: operations["getGpuLeases"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/gpu/leases/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One of my leases */
+        get: operations["getGpuLeasesId"];
+        put?: never;
+        post?: never;
+        /** Give a slice back, once its kernel is saved */
+        delete: operations["deleteGpuLeasesId"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/gpu/leases/{id}/activity": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What the kernel of a lease does */
+        post: operations["postGpuLeasesIdActivity"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/gpu/leases/{id}/confirm": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The kernel or server is ready: the lease begins */
+        post: operations["postGpuLeasesIdConfirm"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/gpu/leases/{id}/grant": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Take a lease into a server that is about to start */
+        post: operations["postGpuLeasesIdGrant"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/gpu/leases/{id}/kernel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Start the kernel worker where the slice is */
+        post: operations["postGpuLeasesIdKernel"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/gpu/leases/{id}/renew": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** More time */
+        post: operations["postGpuLeasesIdRenew"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/gpu/leases/{id}/saved": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The kernel is saved: its lease may end */
+        post: operations["postGpuLeasesIdSaved"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/gpu/offers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What is free, and how long the rest takes */
+        get: operations["getGpuOffers"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/gpu/overview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who holds what since when, who waits, how scattered the free room is */
+        get: operations["getGpuOverview"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/gpu/requests": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** My requests */
+        get: operations["getGpuRequests"];
+        put?: never;
+        /** Ask for a GPU, or a part of one; it waits in the queue */
+        post: operations["postGpuRequests"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/gpu/requests/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One of my requests */
+        get: operations["getGpuRequestsId"];
+        put?: never;
+        post?: never;
+        /** Wait no longer */
+        delete: operations["deleteGpuRequestsId"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/me": {
         parameters: {
             query?: never;
@@ -231,6 +507,61 @@ export interface components {
             maximum: number;
         };
         /**
+         * Advice
+         * @description What a size in GiB means here.
+         */
+        Advice: {
+            choice: components["schemas"]["Choice"] | null;
+            /**
+             * Alternatives
+             * @default []
+             */
+            alternatives: components["schemas"]["Choice"][];
+            /** Text */
+            text: string;
+        };
+        /**
+         * Allowance
+         * @description What the caller's group lets them have.
+         */
+        Allowance: {
+            /** Group */
+            group: string;
+            /** Used Slots */
+            used_slots: number;
+            /** Max Slots */
+            max_slots: number | null;
+            /** Guaranteed Slots */
+            guaranteed_slots: number;
+            /** Longest Minutes */
+            longest_minutes: number;
+        };
+        /**
+         * Choice
+         * @description One way to get what was asked.
+         */
+        Choice: {
+            /** Pool */
+            pool: string;
+            /** Shape */
+            shape: string;
+            /** Profile */
+            profile: string;
+            /** Gib */
+            gib: number;
+            /** Slots */
+            slots: number;
+            /** Free */
+            free: number;
+            /** @default null */
+            wait: components["schemas"]["Range"] | null;
+            /**
+             * Text
+             * @description one line for people
+             */
+            text: string;
+        };
+        /**
          * Cluster
          * @description A cluster of one person.
          */
@@ -296,6 +627,74 @@ export interface components {
             next: null;
         };
         /**
+         * CourseNeed
+         * @description What a course needs.
+         */
+        CourseNeed: {
+            /**
+             * Attendance
+             * @description not more come, with a probability of 99 %
+             */
+            attendance: number;
+            /** Per Gpu */
+            per_gpu: number;
+            /** Gpus */
+            gpus: number;
+            /** Enough */
+            enough: boolean;
+            /**
+             * Conflicts
+             * @default []
+             */
+            conflicts: string[];
+            /** Text */
+            text: string;
+        };
+        /**
+         * CoursePlan
+         * @description A course to plan for: nothing is reserved by asking.
+         */
+        CoursePlan: {
+            /** Pool */
+            pool: string;
+            /** Shape */
+            shape: string;
+            /** Seats */
+            seats: number;
+            /**
+             * Show Up
+             * @description share of those who come
+             * @default 0.85
+             */
+            show_up: number;
+            /**
+             * Start
+             * @default null
+             */
+            start: string | null;
+            /**
+             * End
+             * @default null
+             */
+            end: string | null;
+        };
+        /**
+         * Drain
+         * @description Nothing new is placed on the GPU; with `until`, for as long.
+         */
+        Drain: {
+            /**
+             * Reason
+             * @default
+             */
+            reason: string;
+            /**
+             * Start
+             * @default null
+             */
+            start: string | null;
+        };
+        /**
          * Ended
          * @description The clusters that were told to end.
          */
@@ -307,6 +706,88 @@ export interface components {
              * @default null
              */
             next: null;
+        };
+        /**
+         * Fragmentation
+         * @description Of one shape in one pool: how many fit now, and how many would if the free room lay together.
+         */
+        Fragmentation: {
+            /** Pool */
+            pool: string;
+            /** Shape */
+            shape: string;
+            /** Now */
+            now: number;
+            /** Joined */
+            joined: number;
+        };
+        /**
+         * Gpu
+         * @description One GPU of the map.
+         */
+        Gpu: {
+            /** Id */
+            id: string;
+            /** Index */
+            index: number;
+            /** Slots */
+            slots: number;
+            /** Parts */
+            parts: components["schemas"]["Part"][];
+            /**
+             * Drained
+             * @default false
+             */
+            drained: boolean;
+            /**
+             * Healthy
+             * @default true
+             */
+            healthy: boolean;
+            /**
+             * Reason
+             * @default
+             */
+            reason: string;
+        };
+        /**
+         * HeldBy
+         * @description One row of the operator's view.
+         */
+        HeldBy: {
+            /** Lease */
+            lease: string;
+            /** Person */
+            person: string;
+            /** Group */
+            group: string;
+            /** Pool */
+            pool: string;
+            /** Gpu */
+            gpu: string | null;
+            /** Start */
+            start: number | null;
+            /** Shape */
+            shape: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "making" | "offered" | "starting" | "active" | "expiring" | "saving" | "ending" | "ended";
+            /**
+             * Since
+             * Format: date-time
+             */
+            since: string;
+            /** Expires */
+            expires: string | null;
+            /** Idle Since */
+            idle_since: string | null;
+            /**
+             * Signal
+             * @enum {string}
+             */
+            signal: "gpu" | "process" | "kernel" | "person" | "none";
         };
         /**
          * HomeUse
@@ -325,6 +806,127 @@ export interface components {
             measured: string;
         };
         /**
+         * Lease
+         * @description A slice on lease.
+         */
+        Lease: {
+            /** Id */
+            id: string;
+            /** Request */
+            request: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "making" | "offered" | "starting" | "active" | "expiring" | "saving" | "ending" | "ended";
+            /**
+             * Outcome
+             * @default null
+             */
+            outcome: ("released" | "reclaimed" | "expired" | "drained" | "lapsed" | "failed" | "cancelled") | null;
+            /** Pool */
+            pool: string;
+            /** Model */
+            model: string;
+            /** Simulated */
+            simulated: boolean;
+            /** Shape */
+            shape: string;
+            /** Profile */
+            profile: string;
+            /** Gib */
+            gib: number;
+            /** Slots */
+            slots: number;
+            /** Gpu */
+            gpu: string | null;
+            /** Start */
+            start: number | null;
+            /**
+             * Device
+             * @description UUID as CUDA knows it, once the slice exists
+             */
+            device: string | null;
+            /** Group */
+            group: string;
+            /**
+             * Token
+             * @description fencing token: what changes the lease must name the newest
+             */
+            token: number;
+            /**
+             * On Grant
+             * @enum {string}
+             */
+            on_grant: "hold" | "kernel" | "notebook";
+            /** Notebook */
+            notebook: string | null;
+            /**
+             * Server
+             * @description the server that holds it; absent: a kernel does
+             * @default null
+             */
+            server: string | null;
+            /**
+             * Kernel
+             * @default null
+             */
+            kernel: string | null;
+            /**
+             * Reason
+             * @description the site's reason while it starts, or why it ended
+             * @default
+             */
+            reason: string;
+            /**
+             * Granted
+             * Format: date-time
+             */
+            granted: string;
+            /** Active */
+            active: string | null;
+            /** Expires */
+            expires: string | null;
+            /** Ends At */
+            ends_at: string | null;
+            /** Cause */
+            cause: string | null;
+            /**
+             * Longest
+             * @description renewals end here
+             */
+            longest: string | null;
+            /** Idle Since */
+            idle_since: string | null;
+            /**
+             * Signal
+             * @enum {string}
+             */
+            signal: "gpu" | "process" | "kernel" | "person" | "none";
+            /**
+             * Checkpoint
+             * @description its kernel has registered one
+             */
+            checkpoint: boolean;
+            /** Reclaimable */
+            reclaimable: boolean;
+            /** @default null */
+            saved: components["schemas"]["SavedNames"] | null;
+            /**
+             * Activity
+             * @default []
+             */
+            activity: components["schemas"]["Moment"][];
+        };
+        /**
+         * Leases
+         * @description The caller's leases; the ended of the last day are among them.
+         */
+        Leases: {
+            /** Items */
+            items: components["schemas"]["Lease"][];
+        };
+        /**
          * Me
          * @description The answer to *who am I*.
          */
@@ -340,6 +942,21 @@ export interface components {
             /** Rights */
             rights: components["schemas"]["Right"][];
             limits: components["schemas"]["MyLimits"];
+        };
+        /**
+         * Moment
+         * @description One point of the sparkline.
+         */
+        Moment: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Engine */
+            engine: number | null;
+            /** Memory */
+            memory: number | null;
         };
         /**
          * MyGroup
@@ -403,6 +1020,172 @@ export interface components {
             workers: number;
         };
         /**
+         * NewGrant
+         * @description Take a lease into a server.
+         */
+        NewGrant: {
+            /** Token */
+            token: number;
+            /**
+             * Server
+             * @default
+             */
+            server: string;
+        };
+        /**
+         * NewRequest
+         * @description A wish: a size in GiB, or a shape; acceptable others; how long; what to do when it comes.
+         */
+        NewRequest: {
+            /**
+             * Gib
+             * @description size in GiB
+             * @default null
+             */
+            gib: number | null;
+            /**
+             * Shape
+             * @default null
+             */
+            shape: string | null;
+            /**
+             * Pool
+             * @default null
+             */
+            pool: string | null;
+            /**
+             * Alternatives
+             * @description shapes that would do as well
+             * @default []
+             */
+            alternatives: string[];
+            /**
+             * Minutes
+             * @description how long, from the moment that it is ready
+             * @default 60
+             */
+            minutes: number;
+            /**
+             * On Grant
+             * @default hold
+             * @enum {string}
+             */
+            on_grant: "hold" | "kernel" | "notebook";
+            /**
+             * Notebook
+             * @description path in the home, for `notebook`
+             * @default null
+             */
+            notebook: string | null;
+            /**
+             * Group
+             * @description group that it counts for
+             * @default null
+             */
+            group: string | null;
+            /**
+             * Server
+             * @description for a whole server
+             * @default false
+             */
+            server: boolean;
+            /**
+             * Reclaimable
+             * @description a whole server's slice may be reclaimed when idle
+             * @default true
+             */
+            reclaimable: boolean;
+        };
+        /**
+         * NotSaved
+         * @description A variable that could not be saved.
+         */
+        NotSaved: {
+            /** Name */
+            name: string;
+            /** Why */
+            why: string;
+        };
+        /**
+         * Offers
+         * @description What is free, now.
+         */
+        Offers: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Pools */
+            pools: components["schemas"]["PoolOffer"][];
+            /** Allowances */
+            allowances: components["schemas"]["Allowance"][];
+            /**
+             * Hold
+             * @description seconds that a granted slice waits for its person
+             * @default 900
+             */
+            hold: number;
+        };
+        /**
+         * OneTimeGrant
+         * @description What `user_options.gpu` of the server must say; good once, for a minute.
+         */
+        OneTimeGrant: {
+            /** Grant */
+            grant: string;
+        };
+        /**
+         * Overview
+         * @description Who holds what, who waits, how scattered the free room is.
+         */
+        Overview: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Held */
+            held: components["schemas"]["HeldBy"][];
+            /** Queued */
+            queued: components["schemas"]["Request"][];
+            /** Fragmentation */
+            fragmentation: components["schemas"]["Fragmentation"][];
+            /** Gpus */
+            gpus: components["schemas"]["PoolOffer"][];
+        };
+        /**
+         * Part
+         * @description A slice, or free room, on a drawn GPU.
+         */
+        Part: {
+            /** Start */
+            start: number;
+            /** Size */
+            size: number;
+            /**
+             * Shape
+             * @default null
+             */
+            shape: string | null;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "free" | "busy" | "idle" | "other";
+            /**
+             * Mine
+             * @default false
+             */
+            mine: boolean;
+            /**
+             * Lease
+             * @description only of one's own
+             * @default null
+             */
+            lease: string | null;
+        };
+        /**
          * People
          * @description Login names, and what each of them has running.
          */
@@ -428,6 +1211,52 @@ export interface components {
         Person: {
             /** Name */
             name: string;
+        };
+        /**
+         * PoolOffer
+         * @description One pool, as the caller may use it.
+         */
+        PoolOffer: {
+            /** Name */
+            name: string;
+            /** Model */
+            model: string;
+            /** Actuator */
+            actuator: string;
+            /** Simulated */
+            simulated: boolean;
+            /** Granularity */
+            granularity: string;
+            /** Controls Placement */
+            controls_placement: boolean;
+            /** Available */
+            available: boolean;
+            /**
+             * Reason
+             * @default
+             */
+            reason: string;
+            /**
+             * Home
+             * @default shared
+             * @enum {string}
+             */
+            home: "shared" | "sync" | "none";
+            /**
+             * Gpus
+             * @default []
+             */
+            gpus: components["schemas"]["Gpu"][];
+            /**
+             * Shapes
+             * @default []
+             */
+            shapes: components["schemas"]["ShapeOffer"][];
+            /**
+             * Queued
+             * @default 0
+             */
+            queued: number;
         };
         /**
          * Problem
@@ -467,6 +1296,142 @@ export interface components {
             request_id: string;
         };
         /**
+         * Range
+         * @description An honest wait in seconds; `high` is absent when nobody can say.
+         */
+        Range: {
+            /** Low */
+            low: number;
+            /**
+             * High
+             * @default null
+             */
+            high: number | null;
+        };
+        /**
+         * Redeem
+         * @description The spawner asks for what a one-time grant stands for.
+         */
+        Redeem: {
+            /** Grant */
+            grant: string;
+            /** Person */
+            person: string;
+            /** Server */
+            server: string;
+        };
+        /**
+         * Redeemed
+         * @description The slice of a server that starts.
+         */
+        Redeemed: {
+            /** Lease */
+            lease: string;
+            /** Token */
+            token: number;
+            /** Environment */
+            environment: {
+                [key: string]: string;
+            };
+            /**
+             * Text
+             * @description the slice in words, shown while the server starts
+             * @default
+             */
+            text: string;
+        };
+        /**
+         * Renew
+         * @description More time.
+         */
+        Renew: {
+            /** Token */
+            token: number;
+            /** Minutes */
+            minutes: number;
+        };
+        /**
+         * Report
+         * @description What the kernel of a lease does.
+         */
+        Report: {
+            /** Token */
+            token: number;
+            /**
+             * Kernel
+             * @enum {string}
+             */
+            kernel: "busy" | "idle";
+            /** Since */
+            since: number;
+            /**
+             * Checkpoint
+             * @default false
+             */
+            checkpoint: boolean;
+        };
+        /**
+         * Request
+         * @description A wish in the queue, or what became of it.
+         */
+        Request: {
+            /** Id */
+            id: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "queued" | "granted" | "served" | "cancelled" | "failed";
+            /** Group */
+            group: string;
+            /** Wants */
+            wants: components["schemas"]["Choice"][];
+            /** Gib */
+            gib: number | null;
+            /** Minutes */
+            minutes: number;
+            /**
+             * On Grant
+             * @enum {string}
+             */
+            on_grant: "hold" | "kernel" | "notebook";
+            /** Notebook */
+            notebook: string | null;
+            /** Server */
+            server: boolean;
+            /**
+             * Created
+             * Format: date-time
+             */
+            created: string;
+            /**
+             * Position
+             * @description 1 is next
+             * @default null
+             */
+            position: number | null;
+            /** @default null */
+            wait: components["schemas"]["Range"] | null;
+            /**
+             * Reason
+             * @description why it waits, or why it ended, in a sentence
+             */
+            reason: string;
+            /**
+             * Lease
+             * @default null
+             */
+            lease: string | null;
+        };
+        /**
+         * Requests
+         * @description The caller's requests.
+         */
+        Requests: {
+            /** Items */
+            items: components["schemas"]["Request"][];
+        };
+        /**
          * Right
          * @description One thing that may be used or not.
          */
@@ -504,6 +1469,53 @@ export interface components {
              * @description at work or on their way
              */
             workers: number;
+        };
+        /**
+         * Saved
+         * @description The kernel has been saved: the lease may end now.
+         */
+        Saved: {
+            /** Token */
+            token: number;
+            /**
+             * Names
+             * @default []
+             */
+            names: string[];
+            /**
+             * Failed
+             * @default []
+             */
+            failed: components["schemas"]["NotSaved"][];
+            /**
+             * Hooks
+             * @default 0
+             */
+            hooks: number;
+            /**
+             * Size
+             * @default 0
+             */
+            size: number;
+        };
+        /**
+         * SavedNames
+         * @description What of a kernel was saved, and what could not be.
+         */
+        SavedNames: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Names */
+            names: string[];
+            /** Failed */
+            failed: components["schemas"]["NotSaved"][];
+            /** Hooks */
+            hooks: number;
+            /** Size */
+            size: number;
         };
         /**
          * Scale
@@ -595,6 +1607,44 @@ export interface components {
             next: null;
         };
         /**
+         * ShapeOffer
+         * @description A size that can be asked for.
+         */
+        ShapeOffer: {
+            /** Shape */
+            shape: string;
+            /**
+             * Profile
+             * @description NVIDIA's name, as in `3g.20gb`
+             */
+            profile: string;
+            /**
+             * Gib
+             * @description memory that a program can use
+             */
+            gib: number;
+            /**
+             * Slots
+             * @description eighths of a GPU
+             */
+            slots: number;
+            /**
+             * Free
+             * @description how many could start now
+             */
+            free: number;
+            /**
+             * Total
+             * @description how many an empty pool holds
+             */
+            total: number;
+            /**
+             * @description for one more request asked now; absent: at once
+             * @default null
+             */
+            wait: components["schemas"]["Range"] | null;
+        };
+        /**
          * Site
          * @description A place where workers can run.
          */
@@ -641,11 +1691,44 @@ export interface components {
             next: null;
         };
         /**
+         * StartKernel
+         * @description Where the kernel worker has to dial, and with what.
+         */
+        StartKernel: {
+            /** Token */
+            token: number;
+            /** Kernel Id */
+            kernel_id: string;
+            /** Relay Url */
+            relay_url: string;
+            /** Secret */
+            secret: string;
+            /**
+             * Kernel Name
+             * @default python3
+             */
+            kernel_name: string;
+            /**
+             * Directory
+             * @description where the kernel starts; empty: the home
+             * @default
+             */
+            directory: string;
+        };
+        /**
          * Status
          * @description The life of a cluster, in order.
          * @enum {string}
          */
         Status: "pending" | "starting" | "running" | "stopping" | "stopped" | "failed";
+        /**
+         * Token
+         * @description The fencing token of a lease.
+         */
+        Token: {
+            /** Token */
+            token: number;
+        };
         /**
          * Which
          * @description Which of the caller's servers is meant.
@@ -720,6 +1803,525 @@ export interface operations {
                 };
                 content: {
                     "text/event-stream": string;
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    getGpuAdvice: {
+        parameters: {
+            query?: {
+                /** @description size in GiB */
+                gib?: string;
+                /** @description how long; an hour when absent */
+                minutes?: string;
+                /** @description of one pool only */
+                pool?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What a size in GiB means here */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Advice"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    postGpuCoursesPlan: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description the same key is done once and answered alike for a day */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CoursePlan"];
+            };
+        };
+        responses: {
+            /** @description What a course would need; nothing is reserved */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CourseNeed"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    putGpuDrainsPoolGpu: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                pool: string;
+                gpu: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Drain"];
+            };
+        };
+        responses: {
+            /** @description done */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    deleteGpuDrainsPoolGpu: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                pool: string;
+                gpu: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description done */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    postGpuGrantsRedeem: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description the same key is done once and answered alike for a day */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Redeem"];
+            };
+        };
+        responses: {
+            /** @description What a one-time grant stands for */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Redeemed"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    getGpuLeases: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description My leases */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Leases"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    getGpuLeasesId: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One of my leases */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Lease"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    deleteGpuLeasesId: {
+        parameters: {
+            query?: {
+                /** @description fencing token of the lease */
+                token?: string;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Give a slice back, once its kernel is saved */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Lease"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    postGpuLeasesIdActivity: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description the same key is done once and answered alike for a day */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Report"];
+            };
+        };
+        responses: {
+            /** @description What the kernel of a lease does */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Lease"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    postGpuLeasesIdConfirm: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description the same key is done once and answered alike for a day */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Token"];
+            };
+        };
+        responses: {
+            /** @description The kernel or server is ready: the lease begins */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Lease"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    postGpuLeasesIdGrant: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description the same key is done once and answered alike for a day */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewGrant"];
+            };
+        };
+        responses: {
+            /** @description Take a lease into a server that is about to start */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OneTimeGrant"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    postGpuLeasesIdKernel: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description the same key is done once and answered alike for a day */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["StartKernel"];
+            };
+        };
+        responses: {
+            /** @description Start the kernel worker where the slice is */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Lease"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    postGpuLeasesIdRenew: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description the same key is done once and answered alike for a day */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Renew"];
+            };
+        };
+        responses: {
+            /** @description More time */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Lease"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    postGpuLeasesIdSaved: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description the same key is done once and answered alike for a day */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Saved"];
+            };
+        };
+        responses: {
+            /** @description The kernel is saved: its lease may end */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Lease"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    getGpuOffers: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What is free, and how long the rest takes */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Offers"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    getGpuOverview: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Who holds what since when, who waits, how scattered the free room is */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Overview"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    getGpuRequests: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description My requests */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Requests"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    postGpuRequests: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description the same key is done once and answered alike for a day */
+                "Idempotency-Key"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewRequest"];
+            };
+        };
+        responses: {
+            /** @description Ask for a GPU, or a part of one; it waits in the queue */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Request"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    getGpuRequestsId: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One of my requests */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Request"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    deleteGpuRequestsId: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Wait no longer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Request"];
                 };
             };
             default: components["responses"]["Problem"];

@@ -119,11 +119,12 @@ class Advice(Section):
 class NewRequest(Section):
     """A wish: a size in GiB, or a shape; acceptable others; how long; what to do when it comes."""
 
-    gib: float | None = Field(default=None, gt=0, le=4096)
+    # sizes and durations that cannot be had are refused by the service, which can say what could
+    gib: float | None = Field(default=None, allow_inf_nan=False, description="size in GiB")
     shape: str | None = Field(default=None, max_length=32)
     pool: str | None = Field(default=None, max_length=64)
     alternatives: tuple[str, ...] = Field(default=(), max_length=8, description="shapes that would do as well")
-    minutes: int = Field(default=60, ge=1, le=43200)
+    minutes: int = Field(default=60, description="how long, from the moment that it is ready")
     on_grant: OnGrant = "hold"
     notebook: str | None = Field(default=None, max_length=1024, description="path in the home, for `notebook`")
     group: str | None = Field(default=None, max_length=255, description="group that it counts for")
@@ -266,6 +267,7 @@ class Redeemed(Section):
     lease: str
     token: int
     environment: dict[str, str]
+    text: str = Field(default="", description="the slice in words, shown while the server starts")
 
 
 class StartKernel(Section):
@@ -276,13 +278,14 @@ class StartKernel(Section):
     relay_url: str = Field(pattern=r"^wss?://", max_length=2048)
     secret: str = Field(min_length=20, max_length=256, repr=False)
     kernel_name: str = Field(default="python3", pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    directory: str = Field(default="", max_length=4096, description="where the kernel starts; empty: the home")
 
 
 class Renew(Section):
     """More time."""
 
     token: int
-    minutes: int = Field(ge=1, le=43200)
+    minutes: int
 
 
 class Report(Section):
