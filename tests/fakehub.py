@@ -19,10 +19,21 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application, HTTPError, RequestHandler
 
 SERVICE_TOKEN = "service-token-" + secrets.token_hex(8)
-SERVICE_SCOPES = ("list:users", "read:users", "read:servers", "servers", "delete:servers", "custom:specola:admin")
+SERVICE_SCOPES = (
+    "list:users",
+    "read:users",
+    "read:servers",
+    "servers",
+    "delete:servers",
+    "custom:specola:gpu",
+    "custom:specola:gpu:write",
+    "custom:specola:admin",
+)
 EVERYTHING = (
     "access:services!service=specola",
     "custom:specola:identity",
+    "custom:specola:gpu",
+    "custom:specola:gpu:write",
     "custom:specola:scaleout",
     "custom:specola:scaleout:write",
     "custom:specola:servers",
@@ -45,6 +56,7 @@ class State:
     tokens: dict[str, Token] = field(default_factory=dict)
     servers: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     progress: list[dict[str, Any]] = field(default_factory=list)
+    options: dict[tuple[str, str], Any] = field(default_factory=dict)
     calls: list[tuple[str, str]] = field(default_factory=list)
     codes: dict[str, str] = field(default_factory=dict)
     clusters: list[dict[str, Any]] = field(default_factory=list)
@@ -138,6 +150,9 @@ class Server(Handler):
     def post(self, name: str, server: str = "") -> None:
         self.owner("servers")
         self.model(name)
+        # as JupyterHub: an empty body stands for the options of the last start
+        body = json.loads(self.request.body or b"{}")
+        self.state.options[name, server] = body["user_options"] if body else self.state.options.get((name, server))
         if self.state.start_fails:
             raise HTTPError(self.state.start_fails, "You are in no group that may do this.")
         if (name, server) in self.state.servers:

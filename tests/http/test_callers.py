@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from pathlib import Path
 
 import pytest
-from apirig import API, EVERYTHING, Rig
+from apirig import API, EVERYTHING, Rig, serving
 from specola.core import log
+from specola.facility.model import Facility
 from specola.http.metrics import REASONS
 
 NAVIGATE = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Site": "none"}
@@ -42,17 +44,30 @@ async def test_me_tells_a_roster_from_a_token_and_why_something_is_missing(rig: 
     }
 
 
+async def test_me_says_whose_group_may_use_the_gpus(tmp_path: Path) -> None:
+    """Only a facility with GPUs speaks of them."""
+    pool = {"actuator": "simulated", "model": "A100-40GB", "groups": ["physics"]}
+    facility = Facility.model_validate({"groups": {"physics": {}, "theory": {}}, "gpu": {"pools": {"p": pool}}})
+    async with serving(tmp_path, facility) as rig:
+        rig.state.people["bob"] = ["theory"]
+        found = {}
+        for name in ("anna", "bob"):
+            rights = (await rig.ask("GET", "/me", rig.token(name))).json()["rights"]
+            (found[name],) = [(r["allowed"], r["why"]) for r in rights if r["what"] == "gpu"]
+        assert found["anna"] == (True, "through the group physics")
+        assert found["bob"] == (False, "no group of yours may use the GPUs of this facility")
+
+
 async def test_a_revoked_token_is_refused_within_five_seconds(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("specola.http.auth.time", SimpleNamespace(monotonic=lambda: now[0]))
     headers = rig.token()
     assert (await rig.ask("GET", "/me", headers)).status_code == 200
     rig.state.tokens.pop(headers["Authorization"].removeprefix("token "))
     asked = len(rig.state.calls)
     assert (await rig.ask("GET", "/me", headers)).status_code == 200, "remembered"
     assert len(rig.state.calls) == asked
-    import time
-
-    now = time.monotonic()
-    monkeypatch.setattr("specola.http.auth.time.monotonic", lambda: now + 5.1)
+    now[0] += 5.1
     assert (await rig.ask("GET", "/me", headers)).status_code == 401
 
 
@@ -125,17 +140,16 @@ async def test_what_failed_may_be_tried_again_with_its_key(rig: Rig) -> None:
 
 async def test_two_at_once_with_one_key_are_one(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     headers = rig.token() | {"Idempotency-Key": "k1"}
-    let_go = asyncio.Event()
+    begun, let_go = asyncio.Event(), asyncio.Event()
 
     async def slow(*_args: object) -> None:
+        begun.set()
         await let_go.wait()
 
     monkeypatch.setattr("specola.client.hub.Hub.start", slow)
-    monkeypatch.setattr("specola.servers.service.PATIENCE", 30)
+    monkeypatch.setattr("specola.servers.service.PATIENCE", 120)
     first = asyncio.create_task(rig.ask("POST", "/servers", headers, json={}))
-    while not rig.state.calls:  # noqa: ASYNC110 - the fake hub only keeps a list
-        await asyncio.sleep(0.01)
-    await asyncio.sleep(0.1)
+    await begun.wait()
     second = await rig.ask("POST", "/servers", headers, json={})
     assert second.status_code == 409
     let_go.set()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any
@@ -95,9 +95,13 @@ class Hub:
             if len(page) < PAGE:
                 return users
 
-    async def start(self, name: str, server: str = "") -> None:
-        """Ask for a server; returns when it runs, or when the hub thinks that it takes long."""
-        answer = await self._ask("POST", _server(name, server), content=b"{}", retry=False, timeout=SLOW)
+    async def start(self, name: str, server: str = "", options: Mapping[str, Any] | None = None) -> None:
+        """Ask for a server; returns when it runs, or when the hub thinks that it takes long.
+
+        The options are always said: of an empty body the hub would take those of the last start.
+        """
+        content = json.dumps({"user_options": dict(options or {})}).encode()
+        answer = await self._ask("POST", _server(name, server), content=content, retry=False, timeout=SLOW)
         if answer.status_code == HTTPStatus.BAD_REQUEST and "already running" in answer.text:
             return
         if answer.status_code == HTTPStatus.FORBIDDEN and "scopes" not in answer.text:

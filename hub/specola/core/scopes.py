@@ -38,11 +38,14 @@ SERVICE_SCOPES: tuple[str, ...] = (
     "read:servers",
     "servers",
     "delete:servers",
+    GPU,
+    GPU_WRITE,
     ADMIN,
 )
 """What the API service's own token may do: look at everybody's servers at the hub, start and stop them.
 
-The hub uses the same token when it tells the service whose right has gone (`ADMIN`).
+The hub uses the same token when it tells the service whose right has gone (`ADMIN`), and when it starts and ends a
+server with a GPU slice (`GPU_WRITE`).
 """
 
 

@@ -18,6 +18,8 @@ _USER = (
     "access:services!service=specola",
     "access:services!service=dask-gateway",
     "custom:specola:identity",
+    "custom:specola:gpu",
+    "custom:specola:gpu:write",
     "custom:specola:scaleout",
     "custom:specola:scaleout:write",
     "custom:specola:servers",

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field
 
-from specola.core.scopes import SCALEOUT_WRITE, SERVERS_WRITE, allows
+from specola.core.scopes import GPU_WRITE, SCALEOUT_WRITE, SERVERS_WRITE, allows
 from specola.core.section import Section
 from specola.identity.model import Role
+
+What = Literal["servers", "gpu", "scaleout"]
 
 
 class MyGroup(Section):
@@ -24,7 +26,7 @@ class MyGroup(Section):
 class Right(Section):
     """One thing that may be used or not."""
 
-    what: Literal["servers", "scaleout"]
+    what: What
     allowed: bool
     why: str
 
@@ -57,17 +59,25 @@ class GroupRights:
     memory_gib: float | None = None
     cores: float | None = None
     workers: int | None = None
+    gpu: bool = False
+    """whether its members may use a pool of GPUs"""
 
 
 class IdentityService:
     """Answers from the facility file, the hub's groups and what the caller's token carries."""
 
     def __init__(
-        self, groups: Mapping[str, GroupRights], defaults: MyLimits, full_name: Callable[[str], str] = lambda name: name
+        self,
+        groups: Mapping[str, GroupRights],
+        defaults: MyLimits,
+        full_name: Callable[[str], str] = lambda name: name,
+        *,
+        has_gpus: bool = False,
     ) -> None:
         self._groups = groups
         self._defaults = defaults
         self._full_name = full_name
+        self._has_gpus = has_gpus
 
     def me(self, name: str, groups: tuple[str, ...], scopes: frozenset[str]) -> Me:
         """Everything about one person."""
@@ -81,12 +91,19 @@ class IdentityService:
                 for g, group in mine.items()
             ),
             roles=tuple(role for role in Role if role in held),
-            rights=(
-                _right("servers", SERVERS_WRITE, name, scopes, tuple(mine)),
-                _right("scaleout", SCALEOUT_WRITE, name, scopes, tuple(mine)),
-            ),
+            rights=tuple(self._rights(name, scopes, mine)),
             limits=self._limits(tuple(mine.values())),
         )
+
+    def _rights(self, name: str, scopes: frozenset[str], mine: Mapping[str, GroupRights]) -> Iterator[Right]:
+        yield _right("servers", SERVERS_WRITE, name, scopes, tuple(mine))
+        if self._has_gpus:
+            sharing = tuple(group for group, rights in mine.items() if rights.gpu)
+            if mine and not sharing:
+                yield Right(what="gpu", allowed=False, why="no group of yours may use the GPUs of this facility")
+            else:
+                yield _right("gpu", GPU_WRITE, name, scopes, sharing)
+        yield _right("scaleout", SCALEOUT_WRITE, name, scopes, tuple(mine))
 
     def _limits(self, groups: tuple[GroupRights, ...]) -> MyLimits:
         """The best of the default and of what each group gives."""
@@ -103,9 +120,7 @@ def _most(default: float | None, *given: float | None) -> float | None:
     return None if default is None else max([default, *(value for value in given if value is not None)])
 
 
-def _right(
-    what: Literal["servers", "scaleout"], scope: str, name: str, scopes: frozenset[str], groups: tuple[str, ...]
-) -> Right:
+def _right(what: What, scope: str, name: str, scopes: frozenset[str], groups: tuple[str, ...]) -> Right:
     if not groups:
         return Right(what=what, allowed=False, why="you are in no group that this facility knows")
     if not allows(scopes, scope, name):

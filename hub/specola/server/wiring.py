@@ -73,6 +73,7 @@ class Service:
 def identity_service(runtime: Runtime) -> IdentityService:
     """Groups and limits as the facility file has them, names as the login found them."""
     facility = runtime.facility
+    pools = facility.gpu.pools.values()
     groups = {
         name: GroupRights(
             roles=group.roles,
@@ -80,13 +81,14 @@ def identity_service(runtime: Runtime) -> IdentityService:
             memory_gib=group.memory_gib,
             cores=group.cores,
             workers=group.scaleout.max_workers,
+            gpu=any(not pool.groups or name in pool.groups for pool in pools),
         )
         for name, group in facility.groups.items()
     }
     limits = MyLimits(
         memory_gib=facility.servers.memory_gib, cores=facility.servers.cores, workers=facility.scaleout.max_workers
     )
-    return IdentityService(groups, limits, People(runtime.layout.database).full_name)
+    return IdentityService(groups, limits, People(runtime.layout.database).full_name, has_gpus=bool(pools))
 
 
 def scaleout_service(runtime: Runtime, bus: Bus) -> tuple[ScaleoutService, GatewayApi]:

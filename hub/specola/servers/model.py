@@ -53,7 +53,10 @@ class Servers(Section):
     next: None = None
 
 
-class Which(Section):
-    """Which of the caller's servers is meant."""
+class NewServer(Section):
+    """Which of the caller's servers to start, and with which slice."""
 
     name: str = Field(default="", max_length=200, pattern=f"^{SERVER_NAME}$", description="empty: the default server")
+    gpu: str | None = Field(
+        default=None, min_length=1, max_length=256, repr=False, description="one-time grant of a GPU lease"
+    )

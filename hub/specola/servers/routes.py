@@ -8,7 +8,7 @@ from specola.core.errors import BadInput
 from specola.core.scopes import SERVERS, SERVERS_WRITE
 from specola.http.route import Caller, Request, Route
 from specola.http.sse import Stream
-from specola.servers.model import SERVER_NAME, Activity, Servers, Which
+from specola.servers.model import SERVER_NAME, Activity, NewServer, Servers
 from specola.servers.service import ServersService
 
 NAME = {"name": "which server; the default one when absent"}
@@ -29,7 +29,8 @@ def routes(service: ServersService) -> list[Route]:
         return await service.mine(caller.name)
 
     async def start(caller: Caller, request: Request) -> Servers:
-        return await service.start(caller.name, request.read(Which).name)
+        wanted = request.read(NewServer)
+        return await service.start(caller.name, wanted.name, wanted.gpu)
 
     async def stop(caller: Caller, request: Request) -> Servers:
         return await service.stop(caller.name, _which(request))
@@ -47,7 +48,7 @@ def routes(service: ServersService) -> list[Route]:
             "/servers",
             SERVERS_WRITE,
             start,
-            request=Which,
+            request=NewServer,
             response=Servers,
             status=202,
             summary="Start a server",

@@ -78,11 +78,11 @@ class ServersService:
             row = connection.execute(home_use.select().where(home_use.c.person == person)).mappings().one_or_none()
         return None if row is None else HomeUse(used=row["used"], measured=_time(row["measured"]))
 
-    async def start(self, person: str, server: str) -> Servers:
-        """Ask the hub for a server; the answer shows it starting."""
+    async def start(self, person: str, server: str, gpu: str | None = None) -> Servers:
+        """Ask the hub for a server, with the slice that a one-time grant stands for; the answer shows it starting."""
         record(self._engine, person, "servers.start", f"{person}/{server}")
         try:
-            await self._begin(self._hub.start(person, server))
+            await self._begin(self._hub.start(person, server, {} if gpu is None else {"gpu": gpu}))
         except PublicError as error:
             self._metrics.started("refused")
             if error.reason == "spawn":
