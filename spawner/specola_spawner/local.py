@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -11,11 +12,13 @@ from jupyterhub.spawner import Spawner, SpawnException
 from jupyterhub.utils import random_port
 from specola.client.launcher import Alive, Launcher, LauncherError
 from specola.core.accounts import Account, slug
-from specola.core.errors import PublicError
+from specola.core.errors import PublicError, Unavailable
 from specola.facility.runtime import Runtime, load_runtime
+from sqlalchemy.orm import object_session
 from traitlets import Any as AnyTrait
 from traitlets import default
 
+from specola_spawner.gpu import NO_GPU, Leases, Slice, give_back, taken
 from specola_spawner.listeners import listening_uids
 from specola_spawner.offer import Offer, amounts, form, offer
 
@@ -41,6 +44,7 @@ def _runtime() -> Runtime:
 class LauncherSpawner(Spawner):
     """Asks the launcher for everything; what it knows itself survives in the launcher's records."""
 
+    user_options: dict[str, Any]
     runtime = AnyTrait(help="The running facility; read from the state directory when nothing is given").tag(
         config=True
     )
@@ -57,11 +61,17 @@ class LauncherSpawner(Spawner):
         super().__init__(**more)
         self._steps: list[dict[str, Any]] = []
         self._limits: dict[str, str] = {}
+        self._slice: Slice | None = None
 
     @property
     def launcher(self) -> Launcher:
         """The launcher, waited for a while when it restarts."""
         return Launcher(self.runtime.layout.launcher_socket)
+
+    @property
+    def leases(self) -> Leases:
+        """Whoever hands out GPU slices."""
+        return Leases.of(self.runtime)
 
     @property
     def key(self) -> str:
@@ -85,37 +95,100 @@ class LauncherSpawner(Spawner):
         """The hub's variables without any of the facility's own processes; the launcher adds the account's."""
         env = {name: str(value) for name, value in super().get_env().items()}
         env = {name: value for name, value in env.items() if not name.startswith(NOT_FOR_USERS)}
-        return env | {"PATH": f"{self.runtime.addresses.env}/bin:/usr/local/bin:/usr/bin:/bin"}
+        env |= {"PATH": f"{self.runtime.addresses.env}/bin:/usr/local/bin:/usr/bin:/bin", **NO_GPU}
+        return env | dict(self._slice.environment) if self._slice else env
 
     def get_state(self) -> dict[str, Any]:
         """What is told of a server after a restart of the hub; the rest is found by its key."""
-        return {**super().get_state(), "limits": self._limits}
+        held = self._slice.kept() if self._slice else None
+        return {**super().get_state(), "limits": self._limits, "slice": held}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take over a server that an earlier hub started."""
         super().load_state(state)
         self._limits = state.get("limits", {})
+        self._slice = Slice.of(state.get("slice"))
+
+    def clear_state(self) -> None:
+        """The hub calls it after each end of a server, also of one that died or never started: nothing stays held."""
+        super().clear_state()
+        if self._slice is not None:
+            give_back(self.leases, self._slice)
+            self._slice = None
 
     async def start(self) -> tuple[str, int]:
         """Start the server, and answer where it listens once it is certain that it is the person's own."""
         self._steps = []
         try:
+            await self._take_slice()
             self._step(5, "Preparing your account and home")
             account = await self.launcher.account(self.user.name)
             # a hub that was killed while it started this server has left one whose token is not valid any more
             await self.launcher.end(self.key, grace=0)
             for _ in range(PORT_TRIES):
                 try:
-                    return await self._start_on(account, random_port())
+                    where = await self._start_on(account, random_port())
                 except PortTakenError:
                     self.log.warning("The port chosen for %s was taken by another account", self._log_name)
                     await self.launcher.end(self.key, grace=0)
+                    continue
+                await self._is_up()
+                return where
             raise SpawnException("No free port was found for your server: try again.", reason="port")
         except PublicError as error:
             raise SpawnException(f"{error.title}. {error.detail}".strip(), reason=error.reason) from error
         except LauncherError as error:
             words = "Your server could not be started; the operator finds the reason in the hub's log."
             raise SpawnException(words, reason="launcher", log_message=str(error)) from error
+
+    async def _take_slice(self) -> None:
+        """Redeem the grant of this start, if it has one; the hub keeps none, so none is ever tried a second time."""
+        grant, spent, rest = taken(self.user_options)
+        self.user_options = rest
+        self._keep()
+        if grant is not None:
+            self._step(2, "Taking your GPU slice into the server")
+            self._slice = await self.leases.redeem(grant, self.user.name, self.name)
+            # a hub that is killed from here on finds the lease again, and gives it back
+            self._keep()
+            self._step(4, f"Your GPU slice is ready: {self._slice.text or self._slice.lease}")
+        elif spent:
+            self._step(2, "The GPU of your last server was granted for that start only: this one has no GPU")
+
+    def _keep(self) -> None:
+        """Have the hub write down now what it would only write down after the start."""
+        if self.orm_spawner is not None:
+            self.orm_spawner.user_options = self.user_options
+            self.orm_spawner.state = self.get_state()
+            session = object_session(self.orm_spawner)
+            if session is not None:
+                session.commit()
+
+    async def _is_up(self) -> None:
+        """The lease begins to count now; an answer that does not come is waited for while the server runs."""
+        if self._slice is None:
+            return
+        self._slice = replace(self._slice, up=True)
+        try:
+            self._slice = await self.leases.confirm(self._slice)
+        except Unavailable as error:
+            self.log.warning("The lease of %s is not confirmed yet: %s", self._log_name, error)
+
+    async def _confirm_later(self) -> None:
+        held = self._slice
+        if held is None or not held.up or held.confirmed or self._stop_pending:
+            return
+        try:
+            confirmed: Slice | None = await self.leases.confirm(held)
+        except Unavailable:
+            return
+        except PublicError as error:
+            # the service has ended it, and stops the server itself
+            self.log.warning("The lease of %s has ended: %s", self._log_name, error)
+            confirmed = None
+        if self._slice is held:
+            self._slice = confirmed
+            self._keep()
 
     async def _start_on(self, account: Account, port: int) -> tuple[str, int]:
         self.ip, self.port = LOOPBACK, port
@@ -173,12 +246,17 @@ class LauncherSpawner(Spawner):
             self.log.warning("Nobody can say whether %s runs: %s", self._log_name, error)
             return None
         if isinstance(state, Alive):
+            await self._confirm_later()
             return None
         return 0 if state.code is None else state.code
 
     async def stop(self, now: bool = False) -> None:  # noqa: FBT001, FBT002 - the signature is JupyterHub's
         """End the server, its kernels and terminals."""
         await self.launcher.end(self.key, grace=0 if now else STOP_GRACE)
+
+    @default("apply_user_options")
+    def _default_apply_user_options(self) -> Any:
+        return lambda spawner, options: None  # noqa: ARG005 - JupyterHub's signature; `start` reads the only one
 
     def _step(self, progress: int, message: str) -> None:
         self._steps.append({"progress": progress, "message": message})

@@ -354,7 +354,10 @@ def _ready(account: Account, key: str, place: Path) -> str:
 
 
 def environment(account: Account, env: dict[str, str], place: str) -> dict[str, str]:
-    """The environment of a program: nothing of ours, the account's own places where nothing else is said."""
+    """The environment of a program: nothing of ours, the account's own places where nothing else is said.
+
+    Nor does it see a GPU, unless a lease says which: neither CUDA nor a container's NVIDIA runtime shows it any.
+    """
     own = {
         "HOME": str(account.home),
         "USER": account.name,
@@ -364,6 +367,8 @@ def environment(account: Account, env: dict[str, str], place: str) -> dict[str, 
         "TMPDIR": str(account.home / ".tmp"),
         "XDG_RUNTIME_DIR": str(account.runtime / "run"),
         "JUPYTER_RUNTIME_DIR": str(account.runtime / "run"),
+        "NVIDIA_VISIBLE_DEVICES": "void",
+        "CUDA_VISIBLE_DEVICES": "",
     }
     return own | {name: value.replace("{files}", place) for name, value in env.items()}
 
