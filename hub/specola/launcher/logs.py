@@ -14,8 +14,8 @@ from specola.core.files import open_regular, read_regular
 LIMIT = 20 * 1024 * 1024
 KEPT = 1024 * 1024
 OLD = 3600.0
-PASSING = "cluster."
-"""Keys of this beginning are never used again"""
+PASSING = ("cluster.", "gpu.")
+"""Keys of these beginnings are never used again"""
 BLOCK = 512
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ class Logs:
             raise NotFound("No such log") from None
 
     def tidy(self, running: set[str]) -> None:
-        """Shorten what has grown too long, and remove what an ended cluster left an hour ago."""
+        """Shorten what has grown too long, and remove what an ended cluster or GPU kernel left an hour ago."""
         for path in self._directory.glob("*.log"):
             with contextlib.suppress(FileNotFoundError):
                 found = path.lstat()
