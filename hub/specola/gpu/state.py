@@ -74,6 +74,8 @@ class Holding:
     """False for a slice of a whole server whose owner has not opted in"""
     computing: bool = False
     course: str | None = None
+    cause: Cause | None = None
+    """of the notice that was given"""
 
 
 @dataclass(frozen=True, slots=True)
