@@ -5,9 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from running import Facility, started
+
+if TYPE_CHECKING:
+    from pools.htcondor import HTCondorPool
+    from pools.slurm import SlurmPool
+
+A100 = {"1g.10gb": 4, "3g.40gb": 1}
+"""slices of the sites"""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -51,6 +59,24 @@ def facility() -> Iterator[Facility]:
     """The demo facility, shared by the journeys of one run."""
     with started() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def htcondor() -> Iterator[HTCondorPool]:
+    """A real HTCondor with five simulated slices of a GPU, for every test of one run."""
+    from pools.htcondor import htcondor_pool, slices
+
+    with htcondor_pool(slices(A100)) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[SlurmPool]:
+    """A real Slurm with the same."""
+    from pools.slurm import slurm_pool
+
+    with slurm_pool(A100) as pool:
+        yield pool
 
 
 @pytest.fixture(scope="session")
