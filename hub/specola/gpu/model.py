@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import Field
 
-from specola.core.section import GroupName, Seconds, Section
+from specola.core.section import GiB, GroupName, Seconds, Section
 from specola.gpu.state import Slot
 
 GpuModelName = Literal[
@@ -53,21 +53,34 @@ class NvmlPool(_Pool):
     create: bool = Field(default=False, description="make and destroy MIG slices on demand; else use what is there")
 
 
-class CondorPool(_Pool):
+class _Site(_Pool):
+    shapes: tuple[str, ...] = Field(default=(), description="shapes that the site has; empty: all of the model")
+    python: str = Field(default="python3", description="Python with specola-worker on the site's machines")
+    cores: int = Field(default=1, ge=1, description="processor cores of a job")
+    memory_gib: GiB = Field(default=8, description="memory of a job")
+    config: str | None = Field(
+        default=None,
+        description="configuration of the site's client programs, `{account}` for the person's account; absent: theirs",
+    )
+
+
+class CondorPool(_Site):
     """Slices that an HTCondor pool hands out; its negotiator decides where and when."""
 
     actuator: Literal["condor"]
     schedd: str | None = Field(default=None, description="name of the schedd; absent: the local one")
     collector: str | None = Field(default=None, description="host of the collector; absent: as condor_config says")
-    shapes: tuple[str, ...] = Field(default=(), description="shapes that the pool has; empty: all of the model")
+    submit: dict[str, str] = Field(default={}, description="more lines of the submit description")
 
 
-class SlurmPool(_Pool):
+class SlurmPool(_Site):
     """Slices that Slurm hands out as generic resources."""
 
     actuator: Literal["slurm"]
     partition: str | None = Field(default=None, description="partition of the jobs; absent: Slurm's default")
-    shapes: tuple[str, ...] = Field(default=(), description="shapes that the site has; empty: all of the model")
+    gres: str = Field(default="gpu:{profile}", description="generic resource of a slice, as in `gpu:h200_{profile}`")
+    options: tuple[str, ...] = Field(default=(), description="more options of sbatch, as in `[--account=ml]`")
+    programs: str = Field(default="/usr/bin", description="directory of sbatch, squeue and scancel")
 
 
 class KubernetesPool(_Pool):
