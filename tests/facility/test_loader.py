@@ -14,6 +14,7 @@ from specola.core.section import SecretRef
 from specola.facility import shape
 from specola.facility.loader import load, load_text
 from specola.facility.model import Facility
+from specola.gpu.model import CondorPool, NvmlPool, SimulatedPool, SlurmPool
 from specola.identity.model import EmbeddedIdentity, IamIdentity, Role
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -57,12 +58,38 @@ def test_the_demo_has_people_of_every_sort() -> None:
     assert demo.groups["cms"].scaleout.max_workers == 8
     assert demo.groups["ml-infn"].scaleout.max_workers == 4
     assert "demonstration" in demo.notices[0].text
+    assert {name: type(pool) for name, pool in demo.gpu.pools.items()} == {"a100": SimulatedPool}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("single-gpu", NvmlPool), ("condor-gpu", CondorPool), ("slurm-gpu", SlurmPool)]
+)
+def test_there_is_an_example_of_each_way_to_gpus(name: str, kind: type) -> None:
+    assert {type(pool) for pool in load(EXAMPLES / f"{name}.yaml").gpu.pools.values()} == {kind}
 
 
 def test_identity_without_a_kind_is_the_embedded_one() -> None:
     facility = valid("identity: {people: [{name: eva, full_name: Eva, groups: [a]}]}")
     assert isinstance(facility.identity, EmbeddedIdentity)
     assert facility.identity.people[0].groups == ("a",)
+
+
+def test_an_empty_facility_has_no_gpus() -> None:
+    assert Facility().gpu.pools == {}
+
+
+@pytest.mark.parametrize(
+    ("model", "layout"),
+    [
+        ("A100-40GB", "[3g, 2g, 1g, 1g]"),
+        ("A30-24GB", "[2g, 1g, 1g]"),
+        ("H200-141GB", "[whole]"),
+        ("B200-180GB", "[7g]"),
+    ],
+)
+def test_a_layout_that_fits_on_a_card_is_taken(model: str, layout: str) -> None:
+    text = f"gpu: {{pools: {{a: {{actuator: simulated, model: {model}, layout: {layout}}}}}}}"
+    assert isinstance(valid(text).gpu.pools["a"], SimulatedPool)
 
 
 def test_an_issuer_is_kept_to_the_letter() -> None:
@@ -108,9 +135,59 @@ def test_sizes_are_gib_or_have_a_unit(written: str, gib: float) -> None:
 DURATION = "must be a duration: whole seconds, or a number with s, min, h or d, as in `30 min`"
 SIZE = "must be a size: a number of GiB, or a number with GiB, TiB, GB or TB, as in `16 GiB`"
 BY_REFERENCE = "a secret is given by reference only: {file: /path} or {env: NAME}"
-GROUP_KEYS = "allowed: roles, members, memory_gib, cores, scaleout"
+GROUP_KEYS = "allowed: roles, members, memory_gib, cores, gpu, scaleout"
+
+POOL = "gpu:\n  pools:\n    a:\n      "
 
 BAD = {
+    "an unknown model of GPU": (
+        POOL + "actuator: nvml\n      model: A100-40G\n",
+        "f.yaml:5: gpu.pools.a.model: unknown value `A100-40G` (did you mean `A100-40GB`?); allowed: A30-24GB, ",
+    ),
+    "an unknown actuator": (
+        POOL + "actuator: simulatd\n",
+        "f.yaml:4: gpu.pools.a.actuator: unknown actuator `simulatd` (did you mean `simulated`?); allowed: simulated, ",
+    ),
+    "no actuator": (
+        POOL + "model: A30-24GB\n",
+        "f.yaml:3: gpu.pools.a.actuator: is required; allowed: simulated, nvml, condor, slurm, device-plugin, dra, mig",
+    ),
+    "a key of another actuator": (
+        POOL + "actuator: nvml\n      model: A30-24GB\n      cards: 2\n",
+        "f.yaml:6: gpu.pools.a.cards: unknown key; allowed: model, groups, actuator, devices, create",
+    ),
+    "a pool that is a path": (
+        "gpu: {pools: {../a: {actuator: nvml, model: A30-24GB}}}\n",
+        "f.yaml:1: gpu.pools.../a: must match ^[A-Za-z0-9]",
+    ),
+    "a pool of an unknown group": (
+        POOL + "actuator: nvml\n      model: A30-24GB\n      groups: [fisics]\n",
+        "f.yaml:6: gpu.pools.a.groups[0]: unknown group `fisics` (did you mean `physics`?); allowed: physics",
+    ),
+    "the name of a profile for a shape": (
+        POOL + "actuator: simulated\n      model: A100-40GB\n      layout:\n        - 3g\n        - 1g.5gb\n",
+        "f.yaml:8: gpu.pools.a.layout[1]: is a name that depends on the driver; write the shape `1g` (of one A100",
+    ),
+    "a shape of another model": (
+        POOL + "actuator: slurm\n      model: A30-24GB\n      shapes: [7g]\n",
+        "f.yaml:6: gpu.pools.a.shapes[0]: unknown shape `7g`; allowed: 1g, 1g+me, 2g, 2g+me, 4g, whole (of one A30",
+    ),
+    "more slices than slots": (
+        POOL + "actuator: dra\n      model: A100-40GB\n      layout: [7g, 1g]\n",
+        "f.yaml:6: gpu.pools.a.layout: does not fit: one A100-40GB has 8 slots, and these slices take 9",
+    ),
+    "slices that cannot lie side by side": (
+        POOL + "actuator: dra\n      model: A100-40GB\n      layout: [4g, 4g]\n",
+        "f.yaml:6: gpu.pools.a.layout: does not fit: these slices cannot lie side by side on one A100-40GB",
+    ),
+    "a layout of nothing": (
+        POOL + "actuator: simulated\n      model: A100-40GB\n      layout: []\n",
+        "f.yaml:6: gpu.pools.a.layout: is empty (leave it out to have slices made on demand)",
+    ),
+    "a guarantee above the most": (
+        "groups:\n  physics:\n    gpu: {guaranteed_slots: 9, max_slots: 8}\n",
+        "f.yaml:3: groups.physics.gpu.guaranteed_slots: is more than max_slots",
+    ),
     "a typo": (
         "servers:\n  idel_limit: 3\n",
         "f.yaml:2: servers.idel_limit: unknown key (did you mean `idle_limit`?); allowed: idle_limit, ",
@@ -390,7 +467,25 @@ def test_a_file_is_named_as_it_was_given(tmp_path: Path) -> None:
 
 
 WORDS = st.sampled_from(
-    [*Facility.model_fields, "kind", "iam", "embedded", "people", "client_secret", "file", "groups", "here", "sites"]
+    [
+        *Facility.model_fields,
+        "kind",
+        "pools",
+        "actuator",
+        "nvml",
+        "model",
+        "layout",
+        "A30-24GB",
+        "1g",
+        "iam",
+        "embedded",
+        "people",
+        "client_secret",
+        "file",
+        "groups",
+        "here",
+        "sites",
+    ]
 )
 SCALARS = st.one_of(WORDS, st.integers(), st.booleans(), st.none(), st.floats(), st.text(max_size=5))
 DOCUMENTS = st.recursive(

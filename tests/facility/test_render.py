@@ -40,6 +40,8 @@ def keys_of(schema: dict[str, Any], node: dict[str, Any], place: str) -> set[str
         found |= keys_of(schema, node["items"], f"{place}[]")
     if isinstance(node.get("additionalProperties"), dict):
         found |= keys_of(schema, node["additionalProperties"], f"{place}.<name>")
+    for inner in node.get("patternProperties", {}).values():
+        found |= keys_of(schema, inner, f"{place}.<name>")
     return found
 
 

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 
 from specola.core.section import SecretRef
 from specola.facility.document import Complaint, Document, Place
-from specola.facility.shape import fields, locate
+from specola.facility.shape import fields, locate, members, tag_of
 
 IN_CLEAR = "a secret is given by reference only: {file: /path} or {env: NAME}"
 _SECRET_NAME = re.compile(
@@ -52,7 +52,7 @@ def from_validation(error: ValidationError, document: Document) -> Iterator[Comp
             yield Complaint(document.line(secret), secret, IN_CLEAR)
             continue
         if detail["type"].startswith("union_tag"):
-            place = (*place, "kind")
+            place = (*place, tag_of(kind))
         yield Complaint(document.line(place), place, _text(detail, place, parent, kind))
 
 
@@ -101,6 +101,8 @@ def _text(detail: ErrorDetails, place: Place, parent: Any, kind: Any) -> str:
     context, code = detail.get("ctx", {}), detail["type"]
     if code in {"extra_forbidden", "unknown_group", "union_tag_invalid", "enum", "literal_error"}:
         return _not_among(detail, place, parent)
+    if code == "union_tag_not_found":
+        return f"is required; allowed: {', '.join(members(kind))}"
     text = _WORDS.get(code, detail["msg"].replace("Input should be", "must be"))
     if code == "value_error":
         text = str(context["error"])
@@ -117,15 +119,16 @@ def _not_among(detail: ErrorDetails, place: Place, parent: Any) -> str:
     context = detail.get("ctx", {})
     match detail["type"]:
         case "extra_forbidden":
-            return _unknown("key", place[-1], list(fields(parent)))
+            return unknown("key", place[-1], list(fields(parent)))
         case "unknown_group":
-            return _unknown("group", context["name"], context["allowed"], quote=True)
+            return unknown("group", context["name"], context["allowed"], quote=True)
         case "union_tag_invalid":
-            return _unknown("kind", context["tag"], _quoted(context["expected_tags"]), quote=True)
-    return _unknown("value", detail["input"], _quoted(context["expected"]), quote=True)
+            return unknown(str(place[-1]), context["tag"], _quoted(context["expected_tags"]), quote=True)
+    return unknown("value", detail["input"], _quoted(context["expected"]), quote=True)
 
 
-def _unknown(what: str, given: object, allowed: list[str], *, quote: bool = False) -> str:
+def unknown(what: str, given: object, allowed: list[str], *, quote: bool = False) -> str:
+    """A name that is none of those allowed, and which of them was perhaps meant."""
     name = given if isinstance(given, str) and _SHORT.fullmatch(given) else ""
     near = difflib.get_close_matches(name.lower(), [word.lower() for word in allowed], n=1, cutoff=0.6)
     meant = next((word for word in allowed if near and word.lower() == near[0]), None)

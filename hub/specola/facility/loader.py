@@ -12,6 +12,7 @@ from specola.core.errors import FacilityError
 from specola.facility.complaints import from_validation, secrets_in_clear, shown
 from specola.facility.document import Complaint, Document, read
 from specola.facility.model import Facility
+from specola.facility.pools import misfits
 from specola.facility.shape import with_kinds
 
 
@@ -45,9 +46,10 @@ def _validate(document: Document) -> tuple[Facility | None, list[Complaint]]:
     clear = list(secrets_in_clear(data, document))
     try:
         text = json.dumps(with_kinds(data))
-        return Facility.model_validate_json(text, strict=True, context={"groups": _groups(data)}), clear
+        facility = Facility.model_validate_json(text, strict=True, context={"groups": _groups(data)})
     except ValidationError as error:
         return None, clear + list(from_validation(error, document))
+    return facility, clear + list(misfits(facility, document))
 
 
 def _groups(data: dict[str, Any]) -> set[str]:

@@ -11,6 +11,9 @@ from pydantic.fields import FieldInfo
 from specola.facility.document import Place
 from specola.facility.model import Facility
 
+TAGS = ("kind", "actuator")
+"""keys whose value selects a section of a union"""
+
 
 def fields(kind: Any) -> dict[str, FieldInfo]:
     """The keys of a section; none for any other type."""
@@ -27,26 +30,33 @@ def bare(kind: Any) -> Any:
     return kind
 
 
+def tag_of(kind: Any) -> str:
+    """The key that selects a section of a union: the one that all of them have."""
+    sections = [fields(bare(member)) for member in get_args(kind)] if get_origin(kind) is Union else []
+    return next((tag for tag in TAGS if sections and all(tag in known for known in sections)), TAGS[0])
+
+
 def members(kind: Any) -> dict[str, Any]:
-    """The sections of a union by the value of `kind` that selects them, the default one first."""
+    """The sections of a union by the value that selects them, the default one first."""
     if get_origin(kind) is not Union:
         return {}
+    name = tag_of(kind)
     found: list[tuple[bool, str, Any]] = []
     for member in map(bare, get_args(kind)):
-        known = fields(member).get("kind")
+        known = fields(member).get(name)
         if known and get_origin(known.annotation) is Literal:
             found += [(known.default != tag, tag, member) for tag in get_args(known.annotation)]
     return {tag: member for _, tag, member in sorted(found, key=lambda item: item[0])}
 
 
 def default_kind(kind: Any) -> str | None:
-    """The `kind` that a section of a union has when it does not say."""
+    """What selects a section of a union when it does not say."""
     tag, member = next(iter(members(kind).items()), (None, None))
-    return tag if member and fields(member)["kind"].default == tag else None
+    return tag if member and fields(member)[tag_of(kind)].default == tag else None
 
 
 def with_kinds(data: Any, kind: Any = Facility) -> Any:
-    """The same data, every section of a union with its `kind`: pydantic needs it to choose."""
+    """The same data, every section of a union with what selects it: pydantic needs it to choose."""
     kind = bare(kind)
     origin, arguments = get_origin(kind), get_args(kind)
     if isinstance(data, list) and origin is tuple:
@@ -54,8 +64,8 @@ def with_kinds(data: Any, kind: Any = Facility) -> Any:
     if not isinstance(data, dict):
         return data
     if choice := members(kind):
-        tag = data.get("kind", default_kind(kind))
-        data = data if tag is None else {**data, "kind": tag}
+        tag = data.get(tag_of(kind), default_kind(kind))
+        data = data if tag is None else {**data, tag_of(kind): tag}
         kind = choice.get(tag) if isinstance(tag, str) else None
     if origin is dict:
         return {key: with_kinds(value, arguments[1]) for key, value in data.items()}

@@ -26,6 +26,9 @@ GpuModelName = Literal[
     "RTX-PRO-6000-96GB",
 ]
 
+PoolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+"""It becomes a segment of paths and addresses."""
+
 Granularity = Literal["none", "node", "device", "instance"]
 """What an actuator can change: nothing, the layout of a drained node, whole GPUs, single slices."""
 
@@ -98,7 +101,7 @@ Pool = Annotated[SimulatedPool | NvmlPool | CondorPool | SlurmPool | KubernetesP
 class GpuSection(Section):
     """`gpu:` of facility.yaml."""
 
-    pools: dict[str, Pool] = Field(default={}, description="GPUs by pool; none: nobody is offered a GPU")
+    pools: dict[PoolName, Pool] = Field(default={}, description="GPUs by pool; none: nobody is offered a GPU")
     hold: Seconds = Field(default=900, description="how long a granted slice waits for its person")
     idle_after: Seconds = Field(default=600, description="a lease without activity this long may be reclaimed")
     quiet_after: Seconds = Field(
