@@ -7,6 +7,7 @@ import grp
 import os
 import pwd
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from specola.core.people import GROUP, SERVICE_COMMENT, remove_account, remove_s
 from specola.launcher.limits import Limits
 from specola.launcher.programs import MARK
 
+DOORS = "specola-gpu-"
 KILL_WAIT = 10.0
 
 
@@ -78,7 +80,7 @@ def remains(layout: Layout, ledger: Ledger, homes: Path | None = None) -> Remain
                 shared = tuple(_shared())
     uids = {entry.uid for entry in accounts}
     own = () if root else (layout.homes,)
-    places = (*own, runtime_base(layout, os.geteuid()), layout.state, layout.run)
+    places = (*own, runtime_base(layout, os.geteuid()), layout.state, layout.run, *_doors(layout))
     return Remains(
         programs=tuple(_programs(layout, uids)),
         accounts=accounts,
@@ -86,6 +88,18 @@ def remains(layout: Layout, ledger: Ledger, homes: Path | None = None) -> Remain
         directories=tuple(path for path in places if path.is_dir() and not path.is_symlink()),
         homes=() if root or homes in {None, layout.homes} else tuple(_homes_in(homes, layout)),
     )
+
+
+def _doors(layout: Layout) -> Iterator[Path]:
+    """Directories of simulated GPUs, which lie where every account may enter, if this facility's account made them."""
+    owners = {os.geteuid()}
+    with contextlib.suppress(KeyError):
+        owners.add(pwd.getpwnam(SERVICE_ACCOUNT).pw_uid)
+    for place in {Path("/tmp"), Path(tempfile.gettempdir())}:  # noqa: S108 - only looked for, never made
+        for path in sorted(place.glob(f"{DOORS}{layout.id}-*")):
+            with contextlib.suppress(FileNotFoundError):
+                if path.lstat().st_uid in owners:
+                    yield path
 
 
 def _homes_in(place: Path, layout: Layout) -> Iterator[Path]:

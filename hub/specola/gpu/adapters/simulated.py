@@ -101,7 +101,7 @@ class SimulatedActuator:
         control = self._control()
         return [self._shown(index, self._read(index), control) for index in self._ids.values()]
 
-    def names(self) -> Mapping[str, str]:
+    async def names(self) -> Mapping[str, str]:
         """What this driver calls each shape; drivers differ, which is why nothing is found by name."""
         return {shape: profile.name for shape, profile in self._model.profiles.items()} | dict(self._control().names)
 
