@@ -154,6 +154,7 @@ class HTCondorPool:
     root: Path
     top: Path
     port: int
+    gpus: tuple[Slice, ...] = ()
     schedd: str = f"127-0-0-1.{DOMAIN}"
 
     @property
@@ -228,8 +229,8 @@ def htcondor_pool(
     """A pool in a directory of its own; its jobs, daemons and files are gone at the end."""
     root = unpacked(RECIPE)
     with pool_directory("condor") as top:
-        pool = HTCondorPool(root, top, free_port())
-        lay_out(pool, gpus, cores, negotiator_interval)
+        pool = HTCondorPool(root, top, free_port(), tuple(gpus))
+        lay_out(pool, cores, negotiator_interval)
         argv = [str(root / "usr/sbin/condor_master"), "-f"]
         master = Daemon(argv, {"CONDOR_CONFIG": str(pool.config)}, top / "master.out")
         try:
@@ -242,7 +243,7 @@ def htcondor_pool(
             keep_logs(top, top / "var" / "log")
 
 
-def lay_out(pool: HTCondorPool, gpus: Sequence[Slice], cores: int, interval: int) -> None:
+def lay_out(pool: HTCondorPool, cores: int, interval: int) -> None:
     """Directories, keys, configuration and the inventory of GPUs."""
     top = pool.top
     for name in ("log", "lock", "run", "spool", "execute", "cred"):
@@ -256,11 +257,11 @@ def lay_out(pool: HTCondorPool, gpus: Sequence[Slice], cores: int, interval: int
     pool.config.write_text(
         CONFIGURATION.format(root=pool.root, top=top, port=pool.port, domain=DOMAIN, cores=cores, interval=interval)
     )
-    found = ", ".join(slice_.uuid for slice_ in gpus)
+    found = ", ".join(slice_.uuid for slice_ in pool.gpus)
     lines = [
-        f'DetectedGPUs="{found}"' if gpus else "DetectedGPUs=0",
+        f'DetectedGPUs="{found}"' if pool.gpus else "DetectedGPUs=0",
         "Common=[ Simulated=true; ]",
-        *(s.ad for s in gpus),
+        *(s.ad for s in pool.gpus),
     ]
     inventory = top / "gpus"
     inventory.write_text("#!/bin/sh\ncat <<'ADS'\n" + "\n".join(lines) + "\nADS\n")

@@ -14,7 +14,7 @@ from specola.core.files import open_regular, read_regular
 LIMIT = 20 * 1024 * 1024
 KEPT = 1024 * 1024
 OLD = 3600.0
-PASSING = ("cluster.", "gpu.")
+PASSING = ("cluster.", "gpu.", "gpu-site.")
 """Keys of these beginnings are never used again"""
 BLOCK = 512
 
