@@ -9,6 +9,7 @@ from tornado.ioloop import IOLoop
 
 from specola_lab import activity, dashboards, home, lasting, relay, settings, skeleton
 from specola_lab.facility import Facility
+from specola_lab.gpu import install as gpu
 
 
 def hide_debugger(specs: Any) -> None:
@@ -31,7 +32,7 @@ def load(app: Any) -> None:
     skeleton.furnish(here.home, skeleton.sources())
     use = home.HomeUse(here.home, here.quota_gib)
     base = app.web_app.settings["base_url"]
-    rules = [*relay.handlers(facility), *dashboards.handlers(here.home), *home.handlers(use)]
+    rules = [*relay.handlers(facility), *dashboards.handlers(here.home), *home.handlers(use), *gpu.load(app, facility)]
     app.web_app.add_handlers(".*$", [(url_path_join(base, path), *rest) for path, *rest in rules])
     app.web_app.settings.setdefault("page_config_data", {})["specolaFacility"] = here.facility
     if here.separate_accounts:

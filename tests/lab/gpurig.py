@@ -1,0 +1,159 @@
+"""A real Jupyter server with GPU kernels on real workers, beside the fake service."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from jupyter_server.serverapp import ServerApp
+from lab.fakeservice import TOKEN, FakeGpu
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+
+PATIENCE = 90.0
+LOGIN = "login-token"
+
+
+class QuietServer(ServerApp):
+    """Takes no signals from the test runner."""
+
+    def init_signal(self) -> None:
+        return None
+
+
+@dataclass
+class Gpu:
+    """The server, a browser that is logged in, and the service."""
+
+    app: ServerApp
+    url: str
+    browser: aiohttp.ClientSession
+    fake: FakeGpu
+    home: Path
+
+    @property
+    def half(self) -> Any:
+        return self.app.web_app.settings["specola_gpu"]
+
+    async def start(self, **body: Any) -> str:
+        """POST /api/kernels; the id of a kernel that may still be pending."""
+        async with self.browser.post(self.url + "api/kernels", json={"name": "specola-gpu", **body}) as answer:
+            assert answer.status == 201, await answer.text()
+            return str((await answer.json())["id"])
+
+    async def ready(self, name: str) -> Client:
+        manager = self.app.kernel_manager.get_kernel(name)
+        async with asyncio.timeout(PATIENCE):
+            await manager.ready
+        client = manager.client()
+        client.start_channels()
+        await client.wait_for_ready(timeout=PATIENCE)
+        return Client(client, manager, name)
+
+    async def kernel(self) -> Client:
+        """A lease, and a kernel on it that is ready."""
+        self.fake.grant()
+        return await self.ready(await self.start())
+
+    async def get(self, path: str) -> Any:
+        async with self.browser.get(self.url + path) as answer:
+            assert answer.status == 200, await answer.text()
+            return await answer.json()
+
+    async def kernels(self) -> dict[str, dict[str, Any]]:
+        return {one["kernel_id"]: one for one in (await self.get("specola/gpu/kernels"))["items"]}
+
+
+@dataclass
+class Client:
+    """A kernel, as a notebook uses it."""
+
+    client: Any
+    manager: Any
+    id: str
+
+    def send(self, code: str) -> str:
+        return str(self.client.execute(code))
+
+    async def finish(self, message: str, seconds: float = PATIENCE) -> str:
+        """What a cell printed or showed; an error in it is one here."""
+        output: list[str] = []
+        async with asyncio.timeout(seconds):
+            while True:
+                said = await self.client.get_iopub_msg(timeout=seconds)
+                if said["parent_header"].get("msg_id") != message:
+                    continue
+                content = said["content"]
+                if said["msg_type"] == "stream":
+                    output.append(content["text"])
+                elif said["msg_type"] in {"execute_result", "display_data"}:
+                    output.append(content["data"]["text/plain"])
+                elif said["msg_type"] == "error":
+                    raise AssertionError("\n".join([*output, *content["traceback"]]))
+                elif said["msg_type"] == "status" and content["execution_state"] == "idle":
+                    return "".join(output)
+
+    async def run(self, code: str, seconds: float = PATIENCE) -> str:
+        return await self.finish(self.send(code), seconds)
+
+
+async def until(true: Any, seconds: float = PATIENCE, what: str = "the condition") -> Any:
+    limit = time.monotonic() + seconds
+    while True:
+        value = true()
+        if asyncio.iscoroutine(value):
+            value = await value
+        if value:
+            return value
+        assert time.monotonic() < limit, f"{what}: not within {seconds} s"
+        await asyncio.sleep(0.02)
+
+
+async def serve(home: Path, base_url: str = "/user/anna/") -> tuple[Any, str]:
+    """Start a server in the running loop, as the facility configures it."""
+    QuietServer.clear_instance()
+    app = QuietServer.instance(
+        port=0, ip="127.0.0.1", open_browser=False, root_dir=str(home), allow_root=True, log_level="WARN"
+    )
+    app.base_url = base_url
+    app.jpserver_extensions = {"specola_lab": True}
+    words = [f"--IdentityProvider.token={LOGIN}", "--MappingKernelManager.use_pending_kernels=True"]
+    words += ["--KernelManager.transport=ipc"]
+    app.initialize(argv=words, find_extensions=False, new_httpserver=False)
+    sockets = bind_sockets(0, "127.0.0.1")
+    app._http_server = HTTPServer(app.web_app)
+    app.http_server.add_sockets(sockets)
+    return app, f"http://127.0.0.1:{sockets[0].getsockname()[1]}{base_url}"
+
+
+@contextlib.asynccontextmanager
+async def running(fake: FakeGpu, home: Path) -> AsyncIterator[Gpu]:
+    """The server, for as long as a test takes."""
+    app, url = await serve(home)
+    async with aiohttp.ClientSession(headers={"Authorization": f"token {LOGIN}"}) as browser:
+        yield Gpu(app, url, browser, fake, home)
+    await shut_down(app)
+
+
+async def shut_down(app: Any) -> None:
+    """As jupyter-server ends, without its loop."""
+    await app.cleanup_kernels()
+    watcher = app.web_app.settings.get("specola_gpu_watcher")
+    if watcher is not None:
+        await watcher.stop()
+    heartbeat = app.web_app.settings.get("specola_heartbeat")
+    if heartbeat is not None:
+        await heartbeat.stop()
+        await heartbeat.facility.close()
+    app.http_server.stop()
+    await app.http_server.close_all_connections()
+    QuietServer.clear_instance()
+
+
+__all__ = ["TOKEN", "Client", "Gpu", "running", "serve", "until"]
