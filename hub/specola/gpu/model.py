@@ -29,6 +29,9 @@ GpuModelName = Literal[
 PoolName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 """It becomes a segment of paths and addresses."""
 
+Home = Literal["shared", "sync", "none"]
+"""What a GPU kernel sees of its person's home: all of it, a working folder that travels with it, nothing."""
+
 Granularity = Literal["none", "node", "device", "instance"]
 """What an actuator can change: nothing, the layout of a drained node, whole GPUs, single slices."""
 
@@ -58,6 +61,10 @@ class NvmlPool(_Pool):
 
 class _Site(_Pool):
     shapes: tuple[str, ...] = Field(default=(), description="shapes that the site has; empty: all of the model")
+    home: Home = Field(
+        default="none",
+        description="what its machines see of people's homes: `shared`, a working folder that travels (`sync`), `none`",
+    )
     python: str = Field(default="python3", description="Python with specola-worker on the site's machines")
     cores: int = Field(default=1, ge=1, description="processor cores of a job")
     memory_gib: GiB = Field(default=8, description="memory of a job")
