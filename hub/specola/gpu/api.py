@@ -129,7 +129,9 @@ class NewRequest(Section):
     notebook: str | None = Field(default=None, max_length=1024, description="path in the home, for `notebook`")
     group: str | None = Field(default=None, max_length=255, description="group that it counts for")
     server: bool = Field(default=False, description="for a whole server")
-    reclaimable: bool = Field(default=True, description="a whole server's slice may be reclaimed when idle")
+    reclaimable: bool = Field(
+        default=False, description="a whole server's slice may be reclaimed when idle; a kernel's always may"
+    )
 
     @model_validator(mode="after")
     def _one_size(self) -> NewRequest:
