@@ -22,6 +22,7 @@ from specola.facility.prepare import (
     check_port,
     check_readable,
     choose_addresses,
+    free_ports,
     make_directory,
     prepare,
     service_account,
@@ -151,6 +152,18 @@ def test_ports_are_kept(tmp_path: Path) -> None:
     assert first.ports.proxy == 8000
     addresses_file(layout).write_text(first.model_dump_json())
     assert choose_addresses(Wish(tmp_path), layout, Path(sys.prefix)) == first
+
+
+def test_inner_ports_are_none_that_the_system_gives_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it gives out all of them, they are such."""
+    names = tuple("abcdefgh")
+    first = int(module.GIVEN_OUT.read_text().split()[0])
+    ports = set(free_ports(names).values())
+    assert len(ports) == len(names)
+    assert max(ports) < first
+    (tmp_path / "range").write_text("1024\t65535\n")
+    monkeypatch.setattr(module, "GIVEN_OUT", tmp_path / "range")
+    assert min(free_ports(names).values()) >= first
 
 
 def test_root_does_not_obey_a_file_that_another_account_wrote(tmp_path: Path, unprivileged: None) -> None:

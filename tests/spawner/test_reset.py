@@ -8,14 +8,17 @@ import os
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
 from launching import Place, launcher, place
 from specola.cli.reset import reset
+from specola.client.launcher import Launcher
 from specola.core import processinfo
 from specola.core.accounts import Ledger, account_exists, group_exists, runtime_base
 from specola.core.errors import Conflict, SpecolaError
+from specola.facility import supervisor
 from specola.facility.runtime import Ports
 from specola.launcher.reset import is_up, remains
 from specola.launcher.reset import reset as remove
@@ -97,7 +100,24 @@ def test_processes_of_the_facility_itself_are_ended() -> None:
             (pids / "hub").write_text(f"{found.pid} {found.start}")
             assert f"process    {child.pid}" in command(here, "--dry-run")
             command(here, "--yes")
-            assert child.wait(10) == -9
+            assert child.wait(120) == -9
+
+
+async def nothing(*_: object, **__: object) -> list[str]:
+    return []
+
+
+def test_stop_ends_what_was_started_while_the_rest_was_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a gateway does for a worker that ends; and on a machine that has rebooted there is nothing to end."""
+    with launcher() as here:
+        started = asyncio.run(here.client().start("cluster.c.worker.1", "anna", SLEEP, {}))
+        monkeypatch.setattr(Launcher, "end_all", nothing)
+        runtime = SimpleNamespace(layout=here.layout, homes=here.layout.homes)
+        assert supervisor.stop(runtime) == []  # type: ignore[arg-type]
+        assert processinfo.identity(started.pid) is None
+    with place() as here:
+        assert supervisor.stop(SimpleNamespace(layout=here.layout, homes=here.layout.homes)) == []  # type: ignore[arg-type]
+        assert not (here.layout.run / "programs").exists()
 
 
 @pytest.mark.needs_root

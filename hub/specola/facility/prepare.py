@@ -27,6 +27,9 @@ from specola.identity.issuer.accounts import ensure_logins
 from specola.identity.model import EmbeddedIdentity
 
 DEFAULT_PORT = 8000
+GIVEN_OUT = Path("/proc/sys/net/ipv4/ip_local_port_range")
+LOWEST_PORT = 10_000
+PORT_TRIES = 100
 
 
 @dataclass(frozen=True)
@@ -160,12 +163,25 @@ def choose_addresses(wish: Wish, layout: Layout, env: Path) -> Addresses:
 
 
 def free_ports(names: tuple[str, ...]) -> dict[str, int]:
-    """A loopback port from the system for each name, all different."""
+    """A loopback port for each name, all different, and below those that the system gives out.
+
+    While a process is away nobody is given its port: no program that asks for any, and no client that tries to reach
+    it, which could be called back by itself.
+    """
     with contextlib.ExitStack() as stack:
         sockets = {name: stack.enter_context(socket.socket()) for name in names}
-        for one in sockets.values():
-            one.bind(("127.0.0.1", 0))
-        return {name: one.getsockname()[1] for name, one in sockets.items()}
+        return {name: _bind(one) for name, one in sockets.items()}
+
+
+def _bind(one: socket.socket) -> int:
+    above = int(GIVEN_OUT.read_text().split()[0])
+    for _ in range(PORT_TRIES if above > LOWEST_PORT else 0):
+        with contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", LOWEST_PORT + random.randbelow(above - LOWEST_PORT)))
+            break
+    else:
+        one.bind(("127.0.0.1", 0))
+    return int(one.getsockname()[1])
 
 
 def check_port(port: int) -> None:

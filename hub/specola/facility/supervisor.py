@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -139,15 +140,17 @@ def _why(runtime: Runtime, process: Process) -> str:
 
 def stop(runtime: Runtime) -> list[str]:
     """End user programs, then the processes; answers what had to be ended one by one."""
-    try:
+    with contextlib.suppress(OSError, SpecolaError):
         asyncio.run(Launcher(runtime.layout.launcher_socket, wait=2).end_all())
-    except (OSError, SpecolaError):
-        _end_programs_without_launcher(runtime)
-    return stop_processes(runtime.layout)
+    ended = stop_processes(runtime.layout)
+    _end_programs(runtime)
+    return ended
 
 
-def _end_programs_without_launcher(runtime: Runtime) -> None:
-    """The launcher is gone: do its work here, from its records."""
+def _end_programs(runtime: Runtime) -> None:
+    """What no launcher ended: all, where it was gone, else what the hub or the gateway had it start meanwhile."""
+    if not (runtime.layout.run / "programs").is_dir():
+        return
     from specola.launcher.__main__ import build, settings
 
     _, programs, _ = build(settings([f"--state={runtime.layout.state}", f"--homes={runtime.homes}"]))
