@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import httpx
 from fakehub import EVERYTHING, SERVICE_TOKEN, FakeHub, State
+from running import free_port
 from specola.core.layout import Layout
 from specola.facility.model import Facility
 from specola.facility.runtime import Addresses, Ports, Runtime
@@ -49,13 +49,6 @@ class Rig:
         return {"Cookie": f"{COOKIE}={value}"}
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
-
-
 def runtime_for(tmp_path: Path, hub: FakeHub, facility: Facility | None = None) -> Runtime:
     layout = Layout(tmp_path / "state")
     layout.secrets.mkdir(parents=True, exist_ok=True)
@@ -77,7 +70,7 @@ async def serving(tmp_path: Path, facility: Facility | None = None) -> AsyncIter
     loops, service.loops = service.loops, []
     await service.start(runtime.ports.service)
     base = f"http://127.0.0.1:{runtime.ports.service}"
-    async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=20) as http:
+    async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=60) as http:
         try:
             yield Rig(hub, service, runtime, http)
         finally:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from playwright.sync_api import expect
 from running import Facility, started
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ def slurm() -> Iterator[SlurmPool]:
 
 @pytest.fixture(scope="session")
 def browser_type_launch_args(browser_type_launch_args: dict[str, object]) -> dict[str, object]:
-    """Debian's Chromium, without its calls home."""
+    """Debian's Chromium, without its calls home; on a busy machine a page takes its time."""
+    expect.set_options(timeout=60_000)
     quiet = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking"]
     more = ["--disable-component-update", "--disable-sync"]
     return browser_type_launch_args | {"executable_path": "/usr/bin/chromium", "args": [*quiet, *more]}

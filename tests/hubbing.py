@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 from launching import Place, launcher
@@ -35,7 +37,7 @@ class Hub:
 
     def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
         headers = {"Authorization": "token test-token-of-the-test"}
-        return httpx.request(method, f"{self.settings['hub']}/hub/api/{path}", headers=headers, timeout=60, **more)
+        return httpx.request(method, f"{self.settings['hub']}/hub/api/{path}", headers=headers, timeout=120, **more)
 
     def start_proxy(self) -> None:
         options = {"port": self.url.rpartition(":")[2], "api-port": self.settings["proxy_api"].rpartition(":")[2]}
@@ -45,6 +47,7 @@ class Hub:
             env=os.environ | {"CONFIGPROXY_AUTH_TOKEN": "proxy"},
             stdout=subprocess.DEVNULL,
         )
+        wait_for(lambda: listens(self.settings["proxy_api"]), 120, "the proxy")
 
     def start_hub(self) -> None:
         log = (self.place.top / "hub.log").open("ab")
@@ -56,7 +59,7 @@ class Hub:
                 stdout=log,
                 stderr=log,
             )
-        wait_for(self.answers, 60, "the hub")
+        wait_for(self.answers, 180, "the hub")
 
     def answers(self) -> bool:
         assert self.children["hub"].poll() is None, self.log
@@ -77,25 +80,32 @@ class Hub:
         self.ask("POST", f"users/{person}")
         answer = self.ask("POST", f"users/{person}/servers/{name}")
         assert answer.status_code in {201, 202}, answer.text
-        wait_for(lambda: self.server(person, name).get("ready"), 90, f"server of {person}: {self.log[-3000:]}")
+        wait_for(lambda: self.server(person, name).get("ready"), 180, f"server of {person}: {self.log[-3000:]}")
         return time.monotonic() - begin
 
     def jupyter(self, method: str, person: str, path: str, name: str = "", **more: Any) -> httpx.Response:
         headers = {"Authorization": "token test-token-of-the-test"}
         base = f"{self.url}/user/{person}/{name + '/' if name else ''}api/{path}"
-        return httpx.request(method, base, headers=headers, timeout=60, **more)
+        return httpx.request(method, base, headers=headers, timeout=120, **more)
 
     def stop_server(self, person: str, name: str = "") -> None:
         assert self.ask("DELETE", f"users/{person}/servers/{name}").status_code in {202, 204}
-        wait_for(lambda: not self.server(person, name), 40, f"the end of the server of {person}")
+        wait_for(lambda: not self.server(person, name), 120, f"the end of the server of {person}")
 
     def kill_hub(self) -> None:
         self.children["hub"].kill()
         self.children["hub"].wait()
 
 
+def listens(url: str) -> bool:
+    """Whether anybody takes connections at an address."""
+    place = urlsplit(url)
+    with socket.socket() as one:
+        return one.connect_ex((str(place.hostname), int(place.port or 0))) == 0
+
+
 @contextlib.contextmanager
-def hub(facility: dict[str, Any] | None = None) -> Iterator[Hub]:
+def hub(facility: dict[str, Any] | None = None, service: str = "") -> Iterator[Hub]:
     """Proxy, hub and launcher, all removed at the end."""
     with launcher() as place:
         url, inner, api = (f"http://127.0.0.1:{free_port()}" for _ in range(3))
@@ -107,6 +117,7 @@ def hub(facility: dict[str, Any] | None = None) -> Iterator[Hub]:
             "proxy_api": api,
             "env": sys.prefix,
             "facility": facility or {},
+            "service": service,
         }
         running = Hub(place, settings)
         try:
@@ -116,4 +127,4 @@ def hub(facility: dict[str, Any] | None = None) -> Iterator[Hub]:
         finally:
             for child in running.children.values():
                 child.terminate()
-                child.wait(30)
+                child.wait(120)

@@ -47,7 +47,7 @@ class Place:
     def log(self) -> str:
         return (self.top / "launcher.log").read_text()
 
-    def client(self, wait: float = 20) -> Launcher:
+    def client(self, wait: float = 120) -> Launcher:
         return Launcher(self.layout.launcher_socket, wait=wait)
 
     def start(self) -> None:
@@ -62,7 +62,7 @@ class Place:
                 cwd="/",
                 env={name: value for name, value in os.environ.items() if name.startswith(("PATH", "COV"))},
             )
-        limit = time.monotonic() + 20
+        limit = time.monotonic() + 120
         while not self.layout.launcher_socket.exists():
             assert self.process.poll() is None, self.log
             assert time.monotonic() < limit, self.log
@@ -77,7 +77,7 @@ class Place:
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-            self.process.wait(20)
+            self.process.wait(120)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,15 +22,15 @@ from urllib.parse import urljoin
 
 import httpx
 import websocket
+from specola.facility.prepare import free_ports
 
 TOP = Path(__file__).resolve().parents[1]
 SPECOLA = Path(sys.prefix) / "bin" / "specola"
 
 
 def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    """A loopback port that nobody has, and that the system gives nobody before it is used."""
+    return free_ports(("one",))["one"]
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = 60, what: str = "the condition") -> Any:
@@ -89,18 +88,18 @@ class Session:
     def api(self, method: str, path: str, **more: Any) -> httpx.Response:
         headers = {"Authorization": f"token {self.token}"} | more.pop("headers", {})
         return httpx.request(
-            method, f"{self.facility.url}services/specola/api/v1/{path}", headers=headers, timeout=60, **more
+            method, f"{self.facility.url}services/specola/api/v1/{path}", headers=headers, timeout=120, **more
         )
 
     def hub(self, method: str, path: str, **more: Any) -> httpx.Response:
         headers = {"Authorization": f"token {self.token}"}
-        return httpx.request(method, f"{self.facility.url}hub/api/{path}", headers=headers, timeout=60, **more)
+        return httpx.request(method, f"{self.facility.url}hub/api/{path}", headers=headers, timeout=120, **more)
 
     def server_ready(self, name: str = "") -> bool:
         servers = self.hub("GET", f"users/{self.name}").json()["servers"]
         return bool(servers.get(name, {}).get("ready"))
 
-    def start_server(self, seconds: float = 90) -> float:
+    def start_server(self, seconds: float = 180) -> float:
         begin = time.monotonic()
         answer = self.hub("POST", f"users/{self.name}/server")
         assert answer.status_code in {201, 202, 400}, answer.text
@@ -109,12 +108,12 @@ class Session:
 
     def stop_server(self) -> None:
         self.hub("DELETE", f"users/{self.name}/server")
-        wait_for(lambda: not self.hub("GET", f"users/{self.name}").json()["servers"], 60, "the server's end")
+        wait_for(lambda: not self.hub("GET", f"users/{self.name}").json()["servers"], 120, "the server's end")
 
     def lab(self, method: str, path: str, **more: Any) -> httpx.Response:
         headers = {"Authorization": f"token {self.token}"} | more.pop("headers", {})
         url = f"{self.facility.url}user/{self.name}/{path}"
-        return httpx.request(method, url, headers=headers, timeout=60, **more)
+        return httpx.request(method, url, headers=headers, timeout=120, **more)
 
     def kernel(self) -> Kernel:
         identity = self.lab("POST", "api/kernels", json={"name": "python3"})
@@ -145,6 +144,15 @@ class Kernel:
         """Run a cell; its output as text. An exception in the cell is one here."""
         message = self.send(code)
         return self.finish(message, seconds)
+
+    def hear(self, message: str, words: str, seconds: float = 120) -> None:
+        """Read until a cell has written these words, be it after its end."""
+        written = ""
+        self.socket.settimeout(seconds)
+        while words not in written:
+            answer = json.loads(self.socket.recv())
+            if answer["msg_type"] == "stream" and answer["parent_header"].get("msg_id") == message:
+                written += answer["content"]["text"]
 
     def send(self, code: str) -> str:
         message = uuid.uuid4().hex
@@ -220,7 +228,7 @@ class Facility:
             [str(SPECOLA), *arguments],
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=1200,
             check=False,
             user=self.account,
             group=self.account,
@@ -258,12 +266,12 @@ class Facility:
             found = self.status()["processes"][process]
             return found["answers"] and found["pid"] not in {None, before}
 
-        wait_for(back, 90, f"{process} after kill -9")
+        wait_for(back, 180, f"{process} after kill -9")
         return time.monotonic() - begin
 
     def login(self, name: str, password: str | None = None) -> Session:
         """Log in as a browser does: the hub, the issuer's form, back to the start page."""
-        http = httpx.Client(follow_redirects=True, timeout=60)
+        http = httpx.Client(follow_redirects=True, timeout=120)
         page = http.get(f"{self.url}hub/oauth_login", params={"next": "/services/specola/"})
         form = Form(page.text)
         assert form.action is not None, page.text[:2000]

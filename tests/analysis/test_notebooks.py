@@ -37,7 +37,7 @@ def executed(name: str, home: Path, **replaced: str) -> nbformat.NotebookNode:
         for old, new in replaced.items():
             cell.source = cell.source.replace(old, new)
     notebook.cells.insert(0, nbformat.v4.new_code_cell(LOCAL_CLUSTER))
-    client = NotebookClient(notebook, timeout=180, resources={"metadata": {"path": str(home)}})
+    client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(home)}})
     # without a font cache of its own, which takes longer than the analysis
     client.execute(env={**os.environ, "HOME": str(home), "MPLCONFIGDIR": mpl.get_cachedir()})
     return notebook

@@ -10,7 +10,7 @@ from specola.core.reconcile import Reconciler
 
 
 async def taken(subscription: object, count: int) -> list[object]:
-    return [await asyncio.wait_for(anext(subscription), 2) for _ in range(count)]  # type: ignore[call-overload]
+    return [await asyncio.wait_for(anext(subscription), 60) for _ in range(count)]  # type: ignore[call-overload]
 
 
 async def test_ids_increase_also_over_a_restart() -> None:
@@ -80,11 +80,11 @@ async def test_a_loop_wakes_up_when_asked() -> None:
 
     loop = Reconciler("test", step, period=1000)
     loop.start()
-    await asyncio.wait_for(done.wait(), 2)
+    await asyncio.wait_for(done.wait(), 60)
     done.clear()
     await asyncio.sleep(0.01)
     loop.wake()
-    await asyncio.wait_for(done.wait(), 2)
+    await asyncio.wait_for(done.wait(), 60)
     await loop.stop()
 
 

@@ -24,7 +24,7 @@ def places(tmp_path: Path) -> tuple[Path, Path]:
 
 def run(places: tuple[Path, Path], *settings: str, argv: list[str]) -> subprocess.CompletedProcess[str]:
     wrapper = [sys.executable, "-I", sibling.__file__, "it", str(places[0]), str(places[1])]
-    return subprocess.run([*wrapper, *settings, "--", *argv], text=True, capture_output=True, timeout=30, check=False)
+    return subprocess.run([*wrapper, *settings, "--", *argv], text=True, capture_output=True, timeout=120, check=False)
 
 
 def test_output_goes_to_a_log_of_its_own(places: tuple[Path, Path]) -> None:
@@ -67,7 +67,7 @@ def test_the_post_is_tried_until_it_succeeds(places: tuple[Path, Path], tmp_path
     (tmp_path / "token").write_text("t0ken")
     url = f"http://127.0.0.1:{server.server_port}/routes"
     run(places, f"then={url}@{tmp_path / 'token'}", argv=["/bin/true"])
-    wait_for(lambda: len(heard) == 2, 20)
+    wait_for(lambda: len(heard) == 2, 120)
     server.shutdown()
     server.server_close()
     assert heard == [("/routes", "token t0ken")] * 2

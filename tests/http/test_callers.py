@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from apirig import API, EVERYTHING, Rig, serving

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from identity_rig import SECRET, free_port
+from identity_rig import SECRET
+from running import free_port
 
 LOOKER = "planted-looker-token-0001"
 
@@ -25,6 +26,7 @@ import sys
 from jupyterhub.proxy import Proxy
 from jupyterhub.spawner import SimpleLocalProcessSpawner
 from pathlib import Path
+from specola.core.scopes import SCOPES
 from specola.identity.model import IdentitySettings, Role
 from specola.identity.roles import hub_roles
 
@@ -64,8 +66,7 @@ c.SpecolaAuthenticator.settings = IdentitySettings(
     groups=groups,
     **values["settings"],
 )
-scopes = ["identity", "scaleout", "scaleout:write", "servers", "servers:write", "admin"]
-c.JupyterHub.custom_scopes = {"custom:specola:" + name: {"description": name} for name in scopes}
+c.JupyterHub.custom_scopes = {name: {"description": text} for name, text in SCOPES.items()}
 c.JupyterHub.services = [
     {"name": "look", "api_token": %(looker)r},
     {"name": "specola", "url": "http://127.0.0.1:9", "api_token": "x" * 40},
@@ -92,12 +93,12 @@ class RunningHub:
 
     def api(self, path: str, method: str = "GET", token: str = LOOKER, **kwargs: Any) -> httpx.Response:
         headers = {"Authorization": f"token {token}"}
-        return httpx.request(method, f"{self.url}/hub/api/{path}", headers=headers, timeout=30, **kwargs)
+        return httpx.request(method, f"{self.url}/hub/api/{path}", headers=headers, timeout=60, **kwargs)
 
     def user(self, name: str) -> dict[str, Any]:
         return dict(self.api(f"users/{name}").json())
 
-    def until(self, what: Any, seconds: float = 20) -> None:
+    def until(self, what: Any, seconds: float = 120) -> None:
         end = time.monotonic() + seconds
         while not what():
             assert time.monotonic() < end, self.log[-3000:]
@@ -120,12 +121,12 @@ def hub_running(
         )
     hub = RunningHub(url, place, process)
     try:
-        hub.until(lambda: process.poll() is not None or _answers(url), 60)
+        hub.until(lambda: process.poll() is not None or _answers(url), 180)
         assert process.poll() is None, hub.log[-3000:]
         yield hub
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        process.wait(120)
 
 
 def _answers(url: str) -> bool:
@@ -144,7 +145,7 @@ class Browser:
 
     def __init__(self, hub: RunningHub) -> None:
         self.hub = hub
-        self.http = httpx.Client(follow_redirects=True, timeout=30)
+        self.http = httpx.Client(follow_redirects=True, timeout=60)
 
     def get(self, path: str) -> httpx.Response:
         return self.http.get(f"{self.hub.url}{path}")

@@ -7,7 +7,6 @@ import base64
 import hashlib
 import re
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
+from running import free_port
 from specola.core.layout import Layout
 from specola.identity.issuer.accounts import ensure_logins
 from specola.identity.issuer.app import build, serve
@@ -34,13 +34,7 @@ PEOPLE = (
 )
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
-def until(what: Callable[[], object], seconds: float = 20) -> None:
+def until(what: Callable[[], object], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < end
@@ -82,11 +76,11 @@ class RunningIssuer:
         self._holder = holder
         self._thread = threading.Thread(target=asyncio.run, args=(main(),), daemon=True)
         self._thread.start()
-        assert started.wait(10)
+        assert started.wait(60)
 
     def stop(self) -> None:
         self._holder["loop"].call_soon_threadsafe(self._holder["stop"].set)
-        self._thread.join(10)
+        self._thread.join(60)
 
 
 @contextmanager
@@ -113,7 +107,7 @@ class Client:
 
     def __init__(self, issuer: RunningIssuer) -> None:
         self.issuer = issuer
-        self.http = httpx.Client(base_url=issuer.url, follow_redirects=False, timeout=20)
+        self.http = httpx.Client(base_url=issuer.url, follow_redirects=False, timeout=60)
         self.verifier = secrets.token_urlsafe(48)
 
     def query(self, **changes: str | None) -> str:

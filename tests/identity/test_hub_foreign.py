@@ -12,7 +12,8 @@ from typing import Any
 import httpx
 import pytest
 from hub_rig import Browser, RunningHub, client_settings, hub_running
-from identity_rig import SECRET, free_port, until
+from identity_rig import SECRET, until
+from running import free_port
 
 SCOPES = ("openid", "profile", "email")
 
@@ -24,11 +25,11 @@ class Foreign:
         self.url = f"http://localhost:{port}"
 
     def person(self, subject: str, **claims: Any) -> str:
-        httpx.put(f"{self.url}/users/{subject}", json=claims).raise_for_status()
+        httpx.put(f"{self.url}/users/{subject}", json=claims, timeout=60).raise_for_status()
         return subject
 
     def revoke(self, subject: str) -> None:
-        httpx.post(f"{self.url}/users/{subject}/revoke-tokens").raise_for_status()
+        httpx.post(f"{self.url}/users/{subject}/revoke-tokens", timeout=60).raise_for_status()
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +43,11 @@ def foreign() -> Iterator[Foreign]:
     )
     one = Foreign(port)
     try:
-        until(lambda: _answers(f"{one.url}/.well-known/openid-configuration"), 30)
+        until(lambda: _answers(f"{one.url}/.well-known/openid-configuration"))
         yield one
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(120)
 
 
 def _answers(url: str) -> bool:

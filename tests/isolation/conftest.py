@@ -13,7 +13,6 @@ import pytest
 from hubbing import hub
 from neighbours import Neighbours
 from running import Kernel
-from specola.core import processinfo
 
 KERNEL_CONFIG = Path(__file__).parents[2] / "extension" / "etc" / "ipython" / "ipython_kernel_config.py"
 
@@ -38,6 +37,7 @@ def neighbours() -> Iterator[Neighbours]:
         number = running.jupyter("POST", "anna", "kernels", json={"name": "python3"}).json()["id"]
         kernel = Kernel(session, number)  # type: ignore[arg-type]
         assert json.loads(kernel.run("print(6 * 7)")) == 42
-        yield Neighbours(running, anna, bruno, kernel, processinfo.of_account(anna.uid))
+        server = json.loads((running.place.layout.run / "programs" / "server.anna").read_text())["pid"]
+        yield Neighbours(running, anna, bruno, kernel, [server, int(kernel.run("import os; print(os.getpid())"))])
         kernel.socket.close()
         running.stop_server("anna")

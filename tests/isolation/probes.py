@@ -97,7 +97,10 @@ def talks_tls(ports: list[int], certificate: str = "", key: str = "") -> list[in
         context.load_cert_chain(certificate, key)
     got = []
     for port in ports:
-        with contextlib.suppress(OSError), context.wrap_socket(socket.create_connection(("127.0.0.1", port), 2)) as one:
+        with (
+            contextlib.suppress(OSError),
+            context.wrap_socket(socket.create_connection(("127.0.0.1", port), 20)) as one,
+        ):
             one.sendall(b"GET / HTTP/1.0\r\n\r\n")
             if one.recv(1):
                 got.append(port)
@@ -173,7 +176,7 @@ def tried_by(uid: int, gid: int, probe: str, *arguments: Any) -> Any:
         input=Path(__file__).read_text(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=False,
         user=uid,
         group=gid,

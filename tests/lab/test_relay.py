@@ -97,12 +97,12 @@ async def test_events_arrive_as_they_happen_and_resume(lab: Lab) -> None:
         assert answer.content_type == "text/event-stream"
         await until(lambda: len(lab.facility.listeners) == 1)
         lab.facility.publish("notice", {"n": 1})
-        lines = [await asyncio.wait_for(answer.content.readline(), 5) for _ in range(4)]
+        lines = [await asyncio.wait_for(answer.content.readline(), 60) for _ in range(4)]
         assert json.loads(lines[3][6:]) == {"type": "notice", "data": {"n": 1}}
     await until(lambda: not lab.facility.listeners)
     lab.facility.publish("notice", {"n": 2})
     async with lab.browser.get(lab.url + "specola/api/v1/events", headers=stream | {"Last-Event-ID": "1"}) as answer:
-        lines = [await asyncio.wait_for(answer.content.readline(), 5) for _ in range(4)]
+        lines = [await asyncio.wait_for(answer.content.readline(), 60) for _ in range(4)]
         assert json.loads(lines[3][6:])["data"] == {"n": 2}
 
 
@@ -110,7 +110,7 @@ async def test_a_stream_that_the_facility_ends_is_ended(lab: Lab) -> None:
     async with lab.browser.get(lab.url + "specola/api/v1/events", headers={"Accept": "text/event-stream"}) as answer:
         await until(lambda: len(lab.facility.listeners) == 1)
         await lab.facility.stop()
-        assert b"retry" in await asyncio.wait_for(answer.content.read(), 5)
+        assert b"retry" in await asyncio.wait_for(answer.content.read(), 60)
 
 
 async def test_what_polls_is_no_activity(lab: Lab) -> None:

@@ -30,7 +30,7 @@ class Place:
     loop: asyncio.AbstractEventLoop
 
     def run(self, work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(10)
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(60)
 
     def create(self, workers: int) -> dict[str, Any]:
         async def make() -> dict[str, Any]:
@@ -65,9 +65,9 @@ def place(home: Path, scheduler: Any, monkeypatch: pytest.MonkeyPatch) -> Iterat
     monkeypatch.setenv("JUPYTERHUB_API_TOKEN", here.fake.token)
     monkeypatch.setenv("JUPYTERHUB_SERVICE_PREFIX", "/user/anna/")
     here.fake.report = scheduler[1]
-    monkeypatch.setattr(scaleout, "DIAL_SECONDS", 5)
+    monkeypatch.setattr(scaleout, "DIAL_SECONDS", 60)
     gateway = {
-        "distributed.comm.timeouts.connect": "2s",
+        "distributed.comm.timeouts.connect": "60s",
         "gateway.address": f"http://127.0.0.1:{here.fake.port}/gateway",
         "gateway.auth.type": "jupyterhub",
     }
@@ -229,7 +229,7 @@ def test_what_is_shown_is_escaped() -> None:
 
 
 @contextmanager
-def waiting(seconds: float = 10.0) -> Iterator[None]:
+def waiting(seconds: float = 120.0) -> Iterator[None]:
     """A loop inside must end in time: the test runner's own time limit says where it hung."""
     timer = threading.Timer(seconds, lambda: __import__("os").kill(__import__("os").getpid(), 2))
     timer.start()

@@ -114,10 +114,10 @@ class Rig:
 
     def wait(self, name: str) -> None:
         if name == "launcher":
-            wait_for(self.layout.launcher_socket.exists, 30, "the launcher's socket")
+            wait_for(self.layout.launcher_socket.exists, 120, "the launcher's socket")
         else:
             url = self.address if name == "gateway" else self.public
-            wait_for(lambda: answers(f"{url}/api/health"), 40, f"{name}: {self.log(name)}")
+            wait_for(lambda: answers(f"{url}/api/health"), 180, f"{name}: {self.log(name)}")
 
     def kill(self, name: str) -> None:
         self.processes[name].kill()
@@ -136,17 +136,17 @@ class Rig:
         """What the API service does on behalf of a person."""
         headers = {"Authorization": f"token {self.layout.secret('service')}"}
         headers |= in_headers(person, groups) if person else {}
-        return httpx.request(method, f"{self.address}{path}", headers=headers, timeout=60, **more)
+        return httpx.request(method, f"{self.address}{path}", headers=headers, timeout=120, **more)
 
     def cluster(self, name: str) -> dict[str, Any]:
         items = self.as_service("GET", "/api/specola/clusters").json()["items"]
         return next(item for item in items if item["name"] == name)
 
-    def wait_status(self, name: str, status: str, seconds: float = 60) -> dict[str, Any]:
+    def wait_status(self, name: str, status: str, seconds: float = 180) -> dict[str, Any]:
         self._wait_cluster(name, seconds, lambda cluster: cluster["status"] == status)
         return self.cluster(name)
 
-    def wait_running(self, name: str, workers: int, seconds: float = 60) -> None:
+    def wait_running(self, name: str, workers: int, seconds: float = 180) -> None:
         self._wait_cluster(name, seconds, lambda cluster: cluster["workers"]["running"] == workers)
 
     def _wait_cluster(self, name: str, seconds: float, good: Callable[[dict[str, Any]], bool]) -> None:
@@ -171,7 +171,7 @@ def answers(url: str) -> bool:
 def direct(gateway: Gateway, name: str) -> Client:
     """A client that connects to the scheduler itself, past every proxy."""
     report = gateway.sync(gateway._cluster_report, name)
-    return Client(report.options["specola"]["address"], security=report.security, set_as_default=False, timeout=20)
+    return Client(report.options["specola"]["address"], security=report.security, set_as_default=False, timeout=120)
 
 
 def make(facility: dict[str, Any], base: Path, hub: StandInHub, env: str) -> Runtime:
@@ -227,12 +227,12 @@ def end(rig: Rig) -> None:
     for name in ("gateway-proxy", "gateway"):
         if name in rig.processes:
             rig.processes[name].terminate()
-            rig.processes[name].wait(30)
+            rig.processes[name].wait(120)
     if "launcher" in rig.processes:
         with contextlib.suppress(OSError):
             ask(rig.layout.launcher_socket, verb="end_all", prefix="", grace=0)
         rig.processes["launcher"].send_signal(signal.SIGTERM)
-        rig.processes["launcher"].wait(20)
+        rig.processes["launcher"].wait(120)
     if os.geteuid() == 0:
         with Ledger(rig.base / "ledger.json").locked() as ledger:
             for entry in ledger.of_state(rig.layout.id):

@@ -108,13 +108,16 @@ class Gate:
         return next(item for item in items if item["name"] == name)
 
     async def until_status(self, name: str, status: str) -> dict[str, Any]:
-        async with asyncio.timeout(10):
-            while (shown := await self.shown(name))["status"] != status:  # noqa: ASYNC110 - asked over HTTP
+        return await self.until_shown(name, "status", status)
+
+    async def until_shown(self, name: str, what: str, value: str) -> dict[str, Any]:
+        async with asyncio.timeout(60):
+            while (shown := await self.shown(name))[what] != value:  # noqa: ASYNC110 - asked over HTTP
                 await asyncio.sleep(0.02)
         return shown
 
     async def until(self, condition: Any) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not condition():  # noqa: ASYNC110 - another task changes it
                 await asyncio.sleep(0.02)
 
@@ -232,7 +235,7 @@ async def test_workers_that_die_are_replaced_and_the_reason_is_shown(gate: Gate)
     (first,) = gate.workers(name)
     gate.launcher.die(f"cluster.{name}.worker.{first}", -9, "Killed")
     await gate.until(lambda: gate.workers(name) not in ([], [first]))
-    assert (await gate.shown(name))["reason"] == "1 worker of 1 is starting. A worker ended (signal 9): Killed"
+    await gate.until_shown(name, "reason", "1 worker of 1 is starting. A worker ended (signal 9): Killed")
     (second,) = gate.workers(name)
     await gate.beat(name, count=1, active_workers=[second])
     assert (await gate.shown(name))["reason"] == ""

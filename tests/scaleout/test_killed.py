@@ -42,7 +42,7 @@ def computing(broken: Rig) -> Iterator[tuple[Gateway, str, Client]]:
 def begin(client: Client) -> list[Future]:
     """Work for some seconds, begun."""
     futures: list[Future] = client.map(work.slow(PACE), range(TASKS), pure=False)
-    wait_for(lambda: any(future.done() for future in futures), 30, "the first result")
+    wait_for(lambda: any(future.done() for future in futures), 120, "the first result")
     return futures
 
 
@@ -68,11 +68,12 @@ def test_gateway(broken: Rig, computing: tuple[Gateway, str, Client]) -> None:
     assert before.items() <= broken.pids(name).items()
     broken.as_service("POST", f"/api/v1/clusters/{name}/scale", "anna", "physics", json={"count": 2})
     broken.wait_running(name, 2)
+    wait_for(lambda: len(broken.pids(name)) == 3, 120, "the end of the third worker")
     # the client proxy outlived the gateway: a cluster made since must be reachable through it
     with broken.gateway(broken.hub.token("anna", "physics"), public=True) as stock, stock.new_cluster() as made:
         made.scale(1)
         with made.get_client(set_as_default=False) as through:
-            assert through.submit(work.slow(0), 1).result(60) == 1
+            assert through.submit(work.slow(0), 1).result(180) == 1
 
 
 def test_client_proxy(broken: Rig, computing: tuple[Gateway, str, Client]) -> None:
@@ -86,7 +87,7 @@ def test_client_proxy(broken: Rig, computing: tuple[Gateway, str, Client]) -> No
     print(f"answers after {time.monotonic() - start:.1f} s")
     check_exact(client, futures)
     with gateway.connect(name) as cluster, cluster.get_client(set_as_default=False) as stock:
-        assert stock.submit(work.slow(0), 5).result(30) == 5
+        assert stock.submit(work.slow(0), 5).result(120) == 5
 
 
 def test_launcher(broken: Rig, computing: tuple[Gateway, str, Client]) -> None:
@@ -108,7 +109,7 @@ def test_worker(broken: Rig, computing: tuple[Gateway, str, Client]) -> None:
     victim = next(key for key in before if ".worker." in key)
     start = time.monotonic()
     os.kill(before[victim], signal.SIGKILL)
-    wait_for(lambda: victim not in broken.pids(name), 30, "the end of the worker's record")
+    wait_for(lambda: victim not in broken.pids(name), 120, "the end of the worker's record")
     broken.wait_running(name, 2)
     print(f"replaced after {time.monotonic() - start:.1f} s")
     check_exact(client, futures)
@@ -124,24 +125,24 @@ def test_scheduler(broken: Rig) -> None:
         broken.wait_running(made.name, 1)
         pids = broken.pids(made.name)
         os.kill(pids[f"cluster.{made.name}.scheduler"], signal.SIGKILL)
-        failed = broken.wait_status(made.name, "failed", 30)
+        failed = broken.wait_status(made.name, "failed")
         assert failed["reason"].startswith("The scheduler failed (signal 9)")
-        assert broken.pids(made.name) == {}
-        wait_for(lambda: not any(psutil.pid_exists(pid) for pid in pids.values()), 20, "the end of the workers")
+        wait_for(lambda: not broken.pids(made.name), 60, "the end of the records")
+        wait_for(lambda: not any(psutil.pid_exists(pid) for pid in pids.values()), 60, "the end of the workers")
         made.close(shutdown=False)
 
 
 def test_idle_cluster_stops_and_says_so() -> None:
     """A cluster without work ends after the facility's idle time, with the reason in words."""
-    facility = {**FACILITY, "scaleout": {**FACILITY["scaleout"], "idle_timeout": 8}}
+    facility = {**FACILITY, "scaleout": {**FACILITY["scaleout"], "idle_timeout": 20}}
     with started(facility) as rig, rig.gateway(rig.hub.token("anna", "physics")) as gateway:
         made = gateway.new_cluster(workers=1, shutdown_on_close=False)
-        wait_for(lambda: len(rig.pids(made.name)) == 2, 30, "scheduler and worker")
+        wait_for(lambda: len(rig.pids(made.name)) == 2, 120, "scheduler and worker")
         pids = rig.pids(made.name)
-        stopped = rig.wait_status(made.name, "stopped", 40)
-        assert stopped["reason"] == "No work for 8 s."
-        assert rig.pids(made.name) == {}
-        assert not any(psutil.pid_exists(pid) for pid in pids.values())
+        stopped = rig.wait_status(made.name, "stopped")
+        assert stopped["reason"] == "No work for 20 s."
+        wait_for(lambda: not rig.pids(made.name), 60, "the end of the records")
+        wait_for(lambda: not any(psutil.pid_exists(pid) for pid in pids.values()), 60, "the end of the processes")
         made.close(shutdown=False)
 
 
@@ -149,5 +150,5 @@ def test_environment_without_dask_fails_with_its_last_words() -> None:
     """A scheduler that cannot start is a failed cluster whose reason is the end of its log."""
     with started(env="/nowhere") as rig:
         name = rig.as_service("POST", "/api/v1/clusters/", "anna", "physics", json={}).json()["name"]
-        failed = rig.wait_status(name, "failed", 60)
+        failed = rig.wait_status(name, "failed")
         assert "/nowhere/bin/dask" in failed["reason"]

@@ -146,7 +146,7 @@ async def service(
 
 
 async def until(condition: Any) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - another task changes it
             await asyncio.sleep(0.02)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import cloudpickle
+from distributed import Event
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
@@ -31,6 +32,16 @@ def slow(seconds: float) -> Callable[[int], int]:
         return x
 
     return slowly
+
+
+def after(event: str) -> Callable[[int], int]:
+    """A function that waits for an event of its cluster; made here, as above."""
+
+    def waits(x: int) -> int:
+        Event(event).wait()
+        return x
+
+    return waits
 
 
 def value_of(name: str) -> str:
