@@ -374,7 +374,7 @@ def me(name: str) -> dict[str, Any]:
     }
 
 
-async def until(true: Callable[[], object], seconds: float = 5.0) -> None:
+async def until(true: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait for a condition, never for a time."""
     async with asyncio.timeout(seconds):
         while not true():  # noqa: ASYNC110 - what is waited for knows nothing of us
