@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 from jupyter_server.serverapp import ServerApp
+from lab.browsing import lab_context, plain_lab, seen  # noqa: F401 - fixtures of the browser tests
 from lab.fakeapi import FakeFacility
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets

@@ -1,6 +1,6 @@
 """A facility in one process: its API, and the schedulers of its clusters on unix sockets.
 
-`python tests/lab/fakeapi.py --home DIR` serves until it is ended and prints the two variables that a Jupyter
+`PYTHONPATH=tests python -m lab.fakeapi --home DIR` serves until it is ended and prints the two variables that a Jupyter
 server needs to believe in it. What it answers has the shapes of extension/openapi.json.
 """
 
@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lab.fakegpu import FakeGpus
 from tornado import web, websocket
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
@@ -68,6 +69,7 @@ class FakeFacility:
     """method and path → status, title, detail"""
     report: dict[str, Any] = field(default_factory=dict)
     """what the gateway adds to its report on a cluster: its TLS pair, its options"""
+    gpus: FakeGpus = field(default_factory=FakeGpus)
 
     def __post_init__(self) -> None:
         self.answers.set()
@@ -218,6 +220,8 @@ class Api(Answer):
             self.finish({"items": list(self.facility.clusters.values())})
         elif (name := path.removeprefix("scaleout/clusters/")) in self.facility.clusters:
             self.finish(self.facility.clusters[name])
+        elif (found := self.facility.gpus.get(path, self._query())) is not None:
+            self.finish(found)
         elif path == "moved":
             self.redirect("http://127.0.0.1:1/elsewhere")
         else:
@@ -230,8 +234,18 @@ class Api(Answer):
             self.set_status(204)
         elif path == "scaleout/clusters" or path.endswith("/scale"):
             self._change(path, body)
+        elif (found := self._gpu(path, body)) is not None:
+            self.finish(found)
         else:
             self.problem(404, "There is no such address", "")
+
+    def _query(self) -> dict[str, str]:
+        return {name: self.get_query_argument(name) for name in self.request.query_arguments}
+
+    def _gpu(self, path: str, body: dict[str, Any]) -> dict[str, Any] | None:
+        if not path.startswith("gpu/"):
+            return None
+        return self.facility.gpus.change(str(self.request.method), path, body)
 
     def _change(self, path: str, body: dict[str, Any]) -> None:
         cluster = self.facility.clusters.get(path.split("/")[2]) if path.endswith("/scale") else None
@@ -253,6 +267,9 @@ class Api(Answer):
         self.finish(cluster)
 
     def delete(self, path: str) -> None:
+        if (found := self._gpu(path, {})) is not None:
+            self.finish(found)
+            return
         name = path.split("/")[2]
         if self.facility.clusters.get(name, {"status": "stopped"})["status"] == "stopped":
             self.problem(404, "There is no such cluster of yours", "")

@@ -2,158 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import subprocess
-import sys
-import threading
-import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
-from lab.fakeapi import FakeFacility
-from looking import accessible, console, focused, picture, run_command, tab_to, theme
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
-from running import free_port, wait_for
+from lab.browsing import SLOW, Seen
+from looking import accessible, focused, picture, run_command, tab_to
+from playwright.sync_api import expect
+from running import wait_for
 
 pytestmark = pytest.mark.journey
-
-SLOW = 60_000
-PANEL = "#specola-panel"
-
-
-class Facility:
-    """The fake, in a thread of its own."""
-
-    def __init__(self, home: Path) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
-        self.thread.start()
-        self.fake = FakeFacility(home, seconds_to_grow=0.2)
-        self.url = self.wait(self.fake.start())
-
-    def wait(self, work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(20)
-
-    def do(self, act: Callable[..., Any], *given: Any) -> Any:
-        async def done() -> Any:
-            return act(*given)
-
-        return self.wait(done())
-
-    def renew(self) -> None:
-        for name, cluster in self.fake.clusters.items():
-            if cluster["status"] == "running":
-                self.do(self.fake.end, name)
-        self.fake.clusters.clear()
-        self.fake.refuse.clear()
-        self.do(self.fake.answers.set)
-
-    def close(self) -> None:
-        self.wait(self.fake.stop())
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(10)
-
-
-@dataclass
-class Lab:
-    url: str
-    facility: Facility
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """A plain jupyter lab with the labextension that is installed here."""
-    place = tmp_path_factory.mktemp("lab")
-    home = place / "home"
-    home.mkdir()
-    facility = Facility(home)
-    port, token = free_port(), uuid.uuid4().hex
-    told = {"HOME": str(home), "SPECOLA_API_URL": facility.url, "JUPYTERHUB_API_TOKEN": facility.fake.token}
-    told |= {"SPECOLA_FACILITY": "cnaf", "SPECOLA_HOME_QUOTA_GIB": "5"}
-    told |= {f"JUPYTER_{name}_DIR": str(place / name) for name in ("CONFIG", "DATA", "RUNTIME")}
-    told |= {f"JUPYTERLAB_{name}_DIR": str(place / name) for name in ("SETTINGS", "WORKSPACES")}
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--ServerApp.port={port}"]
-    command += ["--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={home}"]
-    with (place / "log").open("wb") as log:
-        server = subprocess.Popen(command, env=os.environ | told, stdout=log, stderr=log, cwd=home)
-    try:
-        wait_for(lambda: answers(f"http://127.0.0.1:{port}/api"), 60, "jupyter lab")
-        yield Lab(f"http://127.0.0.1:{port}/lab?token={token}", facility)
-    finally:
-        server.terminate()
-        server.wait(20)
-        facility.close()
-
-
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=5).status_code == 200
-    except httpx.TransportError:
-        return False
-
-
-@pytest.fixture(scope="module")
-def context(browser: Browser, lab: Lab) -> Iterator[BrowserContext]:
-    context = browser.new_context(viewport={"width": 1200, "height": 820}, reduced_motion="reduce")
-    context.set_default_timeout(SLOW)
-    page = context.new_page()
-    page.goto(lab.url)
-    page.locator(".jp-Launcher").wait_for()
-    page.close()
-    yield context
-    context.close()
-
-
-@dataclass
-class Seen:
-    """A Lab that has just been opened, with its panel."""
-
-    page: Page
-    facility: Facility
-    complaints: list[str]
-
-    @property
-    def fake(self) -> FakeFacility:
-        return self.facility.fake
-
-    @property
-    def panel(self) -> Locator:
-        return self.page.locator(PANEL)
-
-    def open(self) -> Locator:
-        self.page.locator(f".jp-SideBar.jp-mod-left li[data-id='{PANEL[1:]}']").click()
-        self.panel.wait_for(state="visible")
-        return self.panel
-
-    def look(self, name: str) -> None:
-        """Pictures in both themes, and axe on both."""
-        for kind in ("Light", "Dark"):
-            theme(self.page, kind)
-            picture(self.page, f"panel-{name}-{kind.lower()}")
-            accessible(self.page, PANEL)
-
-    def cluster(self, workers: int = 2) -> dict[str, Any]:
-        made: dict[str, Any] = self.facility.do(self.fake.create, {"workers": workers})
-        wait_for(lambda: made["workers"]["running"] == workers, 20, "the fake's workers")
-        return made
-
-
-@pytest.fixture
-def seen(lab: Lab, context: BrowserContext) -> Iterator[Seen]:
-    page = context.new_page()
-    complaints = console(page)
-    lab.facility.renew()
-    page.goto(f"{lab.url.split('?')[0]}/workspaces/{uuid.uuid4().hex}")
-    page.locator(".jp-Launcher").wait_for()
-    yield Seen(page, lab.facility, complaints)
-    page.close()
-    lab.facility.renew()
 
 
 def test_empty_and_who_i_am(seen: Seen) -> None:
@@ -245,7 +102,7 @@ def test_a_failed_cluster_says_why(seen: Seen) -> None:
 def test_a_server_that_is_to_be_stopped_is_kept_by_a_click(seen: Seen) -> None:
     at = datetime.now(UTC) + timedelta(minutes=5)
     before = len(seen.fake.reports)
-    wait_for(lambda: seen.fake.listeners, 20, "the stream")
+    wait_for(lambda: seen.fake.listeners, 60, "the stream")
     event = {"server": "", "at": at.isoformat(), "why": "nothing has happened in it for a long time"}
     seen.facility.do(seen.fake.publish, "servers.culling", event)
     toast = seen.page.locator(".Toastify__toast")

@@ -34,6 +34,36 @@ async function refusal(response: Response, requestId: string): Promise<ProblemEr
   return problem(response.status, `The server answered ${response.status}`, detail, requestId);
 }
 
+/**
+ * A browser keeps six connections to a server. While the facility hangs, ours must not take them all: the Lab's own
+ * requests need some to open notebooks and to talk to kernels.
+ */
+class Gate {
+  constructor(private _free: number) {}
+
+  async pass<T>(work: () => Promise<T>): Promise<T> {
+    if (this._free > 0) {
+      this._free -= 1;
+    } else {
+      await new Promise<void>(go => this._waiting.push(go));
+    }
+    try {
+      return await work();
+    } finally {
+      const next = this._waiting.shift();
+      if (next) {
+        next();
+      } else {
+        this._free += 1;
+      }
+    }
+  }
+
+  private readonly _waiting: (() => void)[] = [];
+}
+
+const gate = new Gate(3);
+
 /** Speaks to the facility through this server, which adds the token. */
 export class Client {
   constructor(readonly settings: ServerConnection.ISettings) {}
@@ -43,8 +73,13 @@ export class Client {
     return URLExt.join(this.settings.baseUrl, 'specola', path);
   }
 
-  /** A raw request; problems are thrown as ProblemError. */
-  async open(path: string, init: RequestInit = {}): Promise<Response> {
+  /** A raw request; problems are thrown as ProblemError. Few run at once; a stream that is to last is not counted. */
+  open(path: string, init: RequestInit = {}): Promise<Response> {
+    const lasts = (init.headers as Record<string, string> | undefined)?.Accept === 'text/event-stream';
+    return lasts ? this._open(path, init) : gate.pass(() => this._open(path, init));
+  }
+
+  private async _open(path: string, init: RequestInit): Promise<Response> {
     const requestId = newRequestId();
     const headers = { 'X-Request-ID': requestId, ...(init.headers as Record<string, string> | undefined) };
     let response: Response;

@@ -15,6 +15,39 @@ export type ICluster = Wire['Cluster'];
 /** Where workers can run. */
 export type ISite = Wire['Site'];
 
+/** What GPUs there are, and what is free of them. */
+export type IOffers = Wire['Offers'];
+
+/** GPUs of one model behind one way of getting them. */
+export type IPool = Wire['PoolOffer'];
+
+/** One GPU of the map. */
+export type IGpu = Wire['Gpu'];
+
+/** A slice, or free room, on a GPU. */
+export type IPart = Wire['Part'];
+
+/** One way to get a size. */
+export type IChoice = Wire['Choice'];
+
+/** What a size in GB means here, now. */
+export type IAdvice = Wire['Advice'];
+
+/** A wait in seconds; nobody knows the end where `high` is null. */
+export type IRange = Wire['Range'];
+
+/** A wish for a GPU in the queue, or what became of it. */
+export type IWish = Wire['Request'];
+
+/** What is asked for with a new wish; the service knows the rest. */
+export type INewWish = Partial<Wire['NewRequest']>;
+
+/** A slice on lease. */
+export type ILease = Wire['Lease'];
+
+/** What of a kernel was saved when its lease ended. */
+export type ISaved = Wire['SavedNames'];
+
 export interface IWorker {
   name: string;
   host: string;
