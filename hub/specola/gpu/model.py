@@ -100,6 +100,9 @@ class KubernetesPool(_Pool):
     cards: int = Field(default=1, ge=1, le=4096, description="number of GPUs")
     layout: tuple[str, ...] | None = Field(default=None, description="fixed slices of every card")
     node_selector: dict[str, str] = Field(default={}, description="labels of the nodes that carry its GPUs")
+    strategy: Literal["mixed", "single"] = Field(
+        default="mixed", description="MIG strategy of the device plugin: how it names slices"
+    )
 
 
 Pool = Annotated[SimulatedPool | NvmlPool | CondorPool | SlurmPool | KubernetesPool, Field(discriminator="actuator")]
@@ -179,8 +182,10 @@ class Actuator(Protocol):
     simulated: bool
     granularity: Granularity
     controls_placement: bool
-    latency: float
-    """seconds that making a slice usually takes"""
+
+    @property
+    def latency(self) -> float:
+        """Seconds that making a slice usually takes."""
 
     async def cards(self) -> Sequence[Card]:
         """Every GPU and every slice on it, as they are now."""
