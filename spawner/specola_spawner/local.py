@@ -36,6 +36,15 @@ class PortTakenError(Exception):
     """Somebody else listens on the port that was chosen for a server."""
 
 
+class NotStartedError(SpawnException):
+    """A start that failed, with what its person is to read: the hub would print the words for its log."""
+
+    @property
+    def jupyterhub_message(self) -> str:
+        """The sentence alone, as the hub's pages, its API and progress show it."""
+        return str(self.message)
+
+
 @cache
 def _runtime() -> Runtime:
     return load_runtime()
@@ -134,12 +143,12 @@ class LauncherSpawner(Spawner):
                     continue
                 await self._is_up()
                 return where
-            raise SpawnException("No free port was found for your server: try again.", reason="port")
+            raise NotStartedError("No free port was found for your server: try again.", reason="port")
         except PublicError as error:
-            raise SpawnException(f"{error.title}. {error.detail}".strip(), reason=error.reason) from error
+            raise NotStartedError(f"{error.title}. {error.detail}".strip(), reason=error.reason) from error
         except LauncherError as error:
             words = "Your server could not be started; the operator finds the reason in the hub's log."
-            raise SpawnException(words, reason="launcher", log_message=str(error)) from error
+            raise NotStartedError(words, reason="launcher", log_message=str(error)) from error
 
     async def _take_slice(self) -> None:
         """Redeem the grant of this start, if it has one; the hub keeps none, so none is ever tried a second time."""
@@ -236,7 +245,7 @@ class LauncherSpawner(Spawner):
     async def _ended_early(self) -> None:
         said = await self.launcher.log(self.key, 2000)
         words = "JupyterLab ended while it started; your operator finds its last words in the hub's log."
-        raise SpawnException(words, reason="ended", log_message=f"{self.key} ended while starting:\n{said}")
+        raise NotStartedError(words, reason="ended", log_message=f"{self.key} ended while starting:\n{said}")
 
     async def poll(self) -> int | None:
         """None while the server runs, or while nobody can say: a false 'gone' would delete its route and token."""

@@ -37,4 +37,5 @@ c.LauncherSpawner.runtime = SimpleNamespace(
     layout=layout,
     facility=Facility.model_validate(here["facility"]),
     addresses=SimpleNamespace(env=Path(here["env"])),
+    service_url=here["service"],
 )

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from jupyterhub.utils import format_exception
 from specola.client.launcher import Alive, Gone, LauncherError
 from specola.core.errors import Unavailable
 from specola.core.layout import Layout
@@ -75,6 +76,7 @@ async def test_trouble_is_told_in_words_for_the_person(
     with pytest.raises(SpawnException) as raised:
         await spawner.start()
     assert words in raised.value.message
+    assert format_exception(raised.value)[0] == raised.value.message
 
 
 async def test_server_that_ends_while_it_starts_is_told(
