@@ -25,6 +25,7 @@ COMMANDS = {
     "render": ("specola.cli.facility", "Print what is derived from a facility file."),
     "doctor": ("specola.cli.facility", "Try each part of a facility and say what to do."),
     "identity": ("specola.cli.identity", "Who may log in, and who has."),
+    "gpu": ("specola.cli.gpu", "What is free, my requests and leases; who holds what."),
     "scaleout": ("specola.cli.scaleout", "Who computes; end somebody's clusters."),
 }
 """command → module that defines it under its own name, and what it is for"""

@@ -13,10 +13,15 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="For programs.")
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Columns as wide as their widest cell."""
+    for line in aligned(heads, rows):
+        click.echo(line)
+
+
+def aligned(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    """The lines of such a table."""
     lines = [[str(cell) for cell in row] for row in (heads, *rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
-    for line in lines:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
 
 
 def document(content: dict[str, Any]) -> None:
