@@ -127,13 +127,13 @@ function Take(props: { lease: ILease; actions: IActions; attempt: (work: Promise
   );
 }
 
-function Notice(props: { lease: ILease; renew: () => void }): JSX.Element {
+function Notice(props: { lease: ILease; keep: () => void }): JSX.Element {
   return (
     <div role="alert" className="specola-Note specola-mod-warn">
       {notice(props.lease)}
       {props.lease.cause !== 'released' && props.lease.cause !== 'drained' && (
         <div className="specola-Row">
-          <button className="specola-Link" onClick={props.renew}>
+          <button className="specola-Link" onClick={props.keep}>
             Keep it
           </button>
         </div>
@@ -172,7 +172,7 @@ export function LeaseCard(props: { lease: ILease; model: GpuModel; actions: IAct
       )}
       {running && <Use lease={lease} now={now} />}
       {running && <Term lease={lease} now={now} renew={renew} minutes={minutes} />}
-      {lease.state === 'expiring' && <Notice lease={lease} renew={renew} />}
+      {lease.state === 'expiring' && <Notice lease={lease} keep={() => attempt(model.keep(lease))} />}
       {problem && <Problem problem={problem} dismiss={() => setProblem(null)} />}
       {((lease.state === 'offered' && model.isNext(lease)) || (lease.state === 'active' && free)) && (
         <Take lease={lease} actions={actions} attempt={attempt} />

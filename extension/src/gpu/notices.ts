@@ -132,9 +132,9 @@ export const gpuNoticesPlugin: JupyterFrontEndPlugin<void> = {
   activate: (app: JupyterFrontEnd, model: GpuModel): void => {
     const renew = (lease: ILease): void => {
       const fresh = model.held.find(one => one.id === lease.id) ?? lease;
-      model.renew(fresh, model.term(fresh)).then(
-        () => Notification.success('Renewed.', { autoClose: 3000 }),
-        error => Notification.error(`It could not be renewed: ${String(error.message)}`, { autoClose: false })
+      model.keep(fresh).then(
+        () => Notification.success('Kept.', { autoClose: 3000 }),
+        error => Notification.error(`It could not be kept: ${String(error.message)}`, { autoClose: false })
       );
     };
     const open = (): void => void app.commands.execute(OPEN_PANEL);
