@@ -166,7 +166,7 @@ def _fits_given(units: Units, need: Sequence[int], media: Media, threes_low: int
     pairs += 2 * low + high - twos
     last += high
     # a restricted pair that no 1gx2 needs is the cheapest place, as far as the cards allow
-    on_last = min(max(last - doubles, rest - (places - last_only), 0), min(rest, with_last))
+    on_last = min(max(last - doubles, rest - (places - last_only), 0), rest, with_last)
     pairs -= rest - on_last
     singles += rest - on_last - at_single
     last -= on_last + doubles
@@ -179,8 +179,10 @@ def _fits_given(units: Units, need: Sequence[int], media: Media, threes_low: int
 
 
 def _places(empty: int, lows: int, highs: int, media: Media) -> tuple[int, int, int]:
-    """Cards without a single slot that can still take a `1g+me` when so many halves are used: all of them, those
-    where only the restricted pair is left, and those that have one."""
+    """Cards without a single slot that can still take a `1g+me` when so many halves are used.
+
+    All of them, those where only the restricted pair is left, and those that have one.
+    """
     more_lows = max(0, lows - media.free_lows - media.low_with_pair)
     more_highs = max(0, highs - media.free_highs - media.high_with_pair)
     # one half of an empty GPU may go: the other half serves

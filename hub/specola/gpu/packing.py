@@ -54,8 +54,10 @@ def most(geometry: Geometry, gpus: Sequence[Iterable[Taken]], shape: str) -> int
 
 
 def fragmentation(geometry: Geometry, gpus: Sequence[Sequence[Taken]]) -> Mapping[str, tuple[int, int]]:
-    """By shape: how many fit now, and how many would if what runs were moved together. Shapes that differ in other
-    engines only are left out."""
+    """By shape: how many fit now, and how many would if what runs were moved together.
+
+    Shapes that differ in engines other than compute are left out.
+    """
     now, joined = room_of(geometry, gpus), room_of(geometry, [_unmovable(taken) for taken in gpus])
     for taken in gpus:
         for part in taken:

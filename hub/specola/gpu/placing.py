@@ -24,6 +24,8 @@ class Room:
     kinds: Mapping[str, int]
     width: int
     """number of kinds"""
+    empty: int
+    """a GPU with nothing on it"""
     engined: frozenset[int] = frozenset()
     """kinds that need more than room"""
 
@@ -33,6 +35,11 @@ class Room:
         self.need: list[int] = []
         self.cards: list[int] = []
         self.fill(cards)
+
+    def keeps(self) -> Mapping[tuple[int, str], int]:
+        """By start and shape: the bits of a card that stay when such a slice lies on it."""
+        shapes = [*self.geometry.shapes.values(), Shape(WHOLE, self.geometry.slots, (0,), 0)]
+        return {(start, shape.name): self.taking(-1, start, shape.name) for shape in shapes for start in shape.starts}
 
     def fill(self, cards: Sequence[int]) -> None:
         """Begin with these cards and nothing promised."""
@@ -137,9 +144,11 @@ class HalvesRoom(Room):
 
     kinds = halves.KINDS
     width = 7
+    empty = halves.EMPTY
     engined = frozenset({halves.KINDS["1g+me"]})
 
     def card(self, taken: Iterable[Taken]) -> int:
+        """Free slots as bits, and the media engines."""
         card = halves.EMPTY
         for part in taken:
             card &= ~(((1 << part[1]) - 1) << part[0])
@@ -148,10 +157,12 @@ class HalvesRoom(Room):
         return card
 
     def taking(self, card: int, start: int, shape: str) -> int:
+        """Clear its slots and its engines."""
         card &= ~(((1 << self.geometry.size(shape)) - 1) << start)
         return card & ~halves.MEDIA if shape in {"1g+me", "7g", WHOLE} else card
 
     def starts(self, card: int, shape: str) -> list[int]:
+        """Where it can lie."""
         if shape == WHOLE:
             return [0] if card == halves.EMPTY else []
         found = self.geometry.shapes[shape]
@@ -165,6 +176,7 @@ class HalvesRoom(Room):
         self.media: halves.Media | None = None
 
     def fits(self) -> bool:
+        """Ask the closed form."""
         if not self.need[6]:
             return halves.fits(self.units, self.need)
         if self.media is None:
@@ -180,6 +192,7 @@ class QuartersRoom(Room):
     """Room on GPUs of four quarters."""
 
     width = 9
+    empty = quarters.EMPTY
     engined = frozenset({quarters.TWOS_ME, quarters.ONES_ME, quarters.TWOS_ALL, quarters.ONES_ALL})
 
     def __init__(self, geometry: Geometry, cards: Sequence[int]) -> None:
@@ -188,6 +201,7 @@ class QuartersRoom(Room):
         super().__init__(geometry, cards)
 
     def card(self, taken: Iterable[Taken]) -> int:
+        """Free slots as bits, and the media engines."""
         card = quarters.EMPTY
         for part in taken:
             first, last = part[0] // self.unit, (part[0] + part[1] - 1) // self.unit
@@ -196,10 +210,12 @@ class QuartersRoom(Room):
         return card
 
     def taking(self, card: int, start: int, shape: str) -> int:
+        """Clear its slots and its engines."""
         number = self.geometry.size(shape) // self.unit
         return card & ~(((1 << number) - 1) << start // self.unit) & ~quarters.USES[self.kinds[shape]]
 
     def starts(self, card: int, shape: str) -> list[int]:
+        """Where it can lie."""
         kind = self.kinds[shape]
         if card & quarters.NEEDS[kind] != quarters.NEEDS[kind]:
             return []
@@ -211,6 +227,7 @@ class QuartersRoom(Room):
         self.free = quarters.Free.of(Counter(self.cards))
 
     def fits(self) -> bool:
+        """Ask the closed form."""
         return quarters.fits(self.free, self.need)
 
     def _plain(self) -> list[list[Place]]:

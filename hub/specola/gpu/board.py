@@ -1,0 +1,158 @@
+"""A pool while it is planned: what lies on its GPUs, what has been promised, and where it will lie."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+from specola.gpu.geometry import Geometry
+from specola.gpu.placing import HalvesRoom, QuartersRoom, Room
+from specola.gpu.state import GpuState, Holding, PoolState, Slot
+
+EIGHT = 8
+_KEEPS: dict[int, tuple[Geometry, Mapping[tuple[int, str], int]]] = {}
+
+
+def room_for(geometry: Geometry) -> Room:
+    """Room without any GPU yet."""
+    return HalvesRoom(geometry, ()) if geometry.slots == EIGHT else QuartersRoom(geometry, ())
+
+
+def _keeps(room: Room) -> Mapping[tuple[int, str], int]:
+    """The table of a geometry, made once; the geometry is kept with it, so that its identity stays its own."""
+    known = _KEEPS.get(id(room.geometry))
+    if known is None:
+        known = _KEEPS[id(room.geometry)] = (room.geometry, room.keeps())
+    return known[1]
+
+
+class Board:
+    """One pool: `occupy` what lies there, `promise` in the order of the queue, `place` at the end.
+
+    Slices of a fixed layout are handed out as they are; on other GPUs slices are made. A drained GPU offers nothing.
+    Where a site places, everything can be promised and nothing has a slot.
+    """
+
+    def __init__(self, pool: PoolState) -> None:
+        self.pool = pool
+        self.room = room_for(pool.geometry)
+        self.ids: list[str] = []
+        self.cards: list[int] = []
+        self.index: dict[str, int] = {}
+        self.fixed: dict[str, list[Slot]] = {}
+        self.dead: set[str] = set()
+        self.offers = pool.shapes
+        self._promised: list[Slot | None] = []
+        self._keep = _keeps(self.room)
+        self._ready = False
+        self._from_room: list[int] = []
+        for gpu in pool.gpus:
+            self._add(gpu)
+
+    def _add(self, gpu: GpuState) -> None:
+        if gpu.drained:
+            return
+        if gpu.fixed is not None:
+            for shape, start in gpu.fixed:
+                size = self.pool.geometry.size(shape)
+                if not any(start < other + width and other < start + size for other, width in gpu.foreign):
+                    self.fixed.setdefault(shape, []).append(Slot(gpu.id, start, size))
+            return
+        self.index[gpu.id] = len(self.cards)
+        self.ids.append(gpu.id)
+        self.cards.append(self.room.card(gpu.foreign) if gpu.foreign else self.room.empty)
+
+    def occupy(self, holdings: Iterable[Holding]) -> None:
+        """Take the slots of leases."""
+        index, cards, keep = self.index, self.cards, self._keep
+        for holding in holdings:
+            slot = holding.slot
+            if slot is None:
+                continue
+            at = index.get(slot.gpu)
+            if at is None:
+                self._occupy_fixed(slot, holding.shape)
+            else:
+                kept = keep.get((slot.start, holding.shape))
+                cards[at] &= self.room.card([(slot.start, slot.size)]) if kept is None else kept
+
+    def _occupy_fixed(self, slot: Slot, shape: str) -> None:
+        slices = self.fixed.get(shape, [])
+        if slot in slices:
+            slices.remove(slot)
+
+    def kept(self, start: int, shape: str) -> int:
+        """Bits of a card that stay when a slice of this shape lies there."""
+        return self._keep[start, shape]
+
+    def take(self, slot: Slot, shape: str) -> None:
+        """Take one slot."""
+        at = self.index.get(slot.gpu)
+        if at is None:
+            self._occupy_fixed(slot, shape)
+        else:
+            self.cards[at] &= self._keep[slot.start, shape]
+
+    def promise(self, shape: str) -> bool:
+        """Set one aside; False when there is no room for it, and then there is none until things change."""
+        if shape in self.dead or (self.offers and shape not in self.offers):
+            return False
+        if not self.pool.places:
+            self._promised.append(None)
+            return True
+        slices = self.fixed.get(shape)
+        if slices:
+            self._promised.append(slices.pop(0))
+            return True
+        if not self._ready:
+            self.room.fill(self.cards)
+            self._ready = True
+        if shape not in self.room.kinds or not self.room.promise(shape):
+            self.dead.add(shape)
+            return False
+        self._from_room.append(len(self._promised))
+        self._promised.append(None)
+        return True
+
+    def hand(self, slot: Slot) -> None:
+        """Promise a slot that was set aside before."""
+        self._promised.append(slot)
+
+    def place(self) -> list[Slot | None]:
+        """The slots of everything promised, in that order; they are taken, and more can be promised after."""
+        promised, size = self._promised, self.pool.geometry.size
+        if self._from_room:
+            shapes = list(self.room.promised)
+            for at, shape, (card, start) in zip(self._from_room, shapes, self.room.place(), strict=True):
+                promised[at] = Slot(self.ids[card], start, size(shape))
+                self.cards[card] &= self._keep[start, shape]
+        self._promised, self._from_room, self._ready = [], [], False
+        return promised
+
+    def copy(self) -> Board:
+        """The same GPUs with the same on them, to try things on; nothing is promised there."""
+        other = Board.__new__(Board)
+        other.pool, other.ids, other.index, other.offers = self.pool, self.ids, self.index, self.offers
+        other.room, other.cards, other.dead = room_for(self.pool.geometry), list(self.cards), set()
+        other.fixed = {shape: list(slots) for shape, slots in self.fixed.items()}
+        other._keep, other._ready = self._keep, False
+        other._promised, other._from_room = [], []
+        return other
+
+    def count(self, shape: str) -> int:
+        """How many more of a shape could be promised now."""
+        return len(self.fixed.get(shape, ())) + self.spare().count(shape)
+
+    def spare(self) -> Room:
+        """The room of the GPUs without a fixed layout."""
+        room = room_for(self.pool.geometry)
+        room.fill(self.cards)
+        return room
+
+
+def by_pool(holdings: Iterable[Holding]) -> dict[str, list[Holding]]:
+    """Leases sorted by pool."""
+    found: dict[str, list[Holding]] = defaultdict(list)
+    for holding in holdings:
+        found[holding.pool].append(holding)
+    return found

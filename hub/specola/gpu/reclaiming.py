@@ -1,0 +1,145 @@
+"""Which idle leases to ask to go, so that somebody who waits is served, at the least cost.
+
+Cost is, in this order: how many leases are asked, how many slots they have, how many that were asked already are
+needed, how recently the most recently used of them was used. A wish is served by one position on one GPU, so looking
+at every position is exact for it; the wishes are served in the order of the queue.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush, heapreplace
+from typing import NamedTuple
+
+from specola.gpu.board import Board
+from specola.gpu.state import Holding, Slot
+
+Cost = tuple[int, float, int, float]
+FREE: Cost = (0, 0.0, 0, 0.0)
+
+
+@dataclass(slots=True, eq=False)
+class Candidate:
+    """A lease that may be asked to go, or was."""
+
+    holding: Holding
+    slot: Slot
+    size: float
+    """eighths of a GPU"""
+    asked: bool
+    """has had its notice before"""
+    chosen: bool = False
+    reused: bool = False
+    """its slice of a fixed layout has been given on"""
+
+
+class Position(NamedTuple):
+    """Where something could lie, and what that costs."""
+
+    cost: Cost
+    gpu: str
+    start: int
+    version: int
+
+
+class Search:
+    """The cheapest positions of one pool.
+
+    `board` holds everything that stays, and nothing of the candidates.
+    """
+
+    def __init__(self, board: Board, candidates: Iterable[Candidate]) -> None:
+        self.board = board
+        self.candidates: dict[str, list[Candidate]] = defaultdict(list)
+        for candidate in candidates:
+            self.candidates[candidate.slot.gpu].append(candidate)
+        self._versions = dict.fromkeys(self.candidates, 0)
+        self._heaps: dict[str, list[Position]] = {}
+
+    def best(self, shape: str) -> Position | None:
+        """The cheapest position for a slice of this shape; None when asking nobody would help."""
+        heap = self._heaps.get(shape)
+        if heap is None:
+            every = (self._best_on(gpu, shape) for gpu in self.candidates)
+            heap = self._heaps[shape] = [position for position in every if position is not None]
+            heapify(heap)
+        while heap:
+            position = heap[0]
+            if position.version == self._versions[position.gpu]:
+                return position
+            fresh = self._best_on(position.gpu, shape)
+            if fresh is None:
+                heappop(heap)
+            else:
+                heapreplace(heap, fresh)
+        return None
+
+    def take(self, position: Position, shape: str) -> list[Candidate]:
+        """Use a position; those who have to go for it and had not been chosen before."""
+        gpu, start = position.gpu, position.start
+        slot = Slot(gpu, start, self.board.pool.geometry.size(shape))
+        found = self._in_the_way(slot)
+        chosen = [candidate for candidate in found if not candidate.chosen]
+        for candidate in chosen:
+            candidate.chosen = True
+        if gpu in self.board.index:
+            self.board.take(slot, shape)
+        for candidate in found:
+            candidate.reused = candidate.slot == slot
+        self.changed(gpu)
+        return chosen
+
+    def changed(self, gpu: str) -> None:
+        """Candidates of a GPU were chosen: what was known of it is out of date, and it may have room again."""
+        self._versions[gpu] += 1
+        for shape, heap in self._heaps.items():
+            fresh = self._best_on(gpu, shape)
+            if fresh is not None:
+                heappush(heap, fresh)
+
+    def _in_the_way(self, slot: Slot) -> list[Candidate]:
+        end = slot.start + slot.size
+        return [
+            candidate
+            for candidate in self.candidates[slot.gpu]
+            if candidate.slot.start < end and slot.start < candidate.slot.start + candidate.slot.size
+        ]
+
+    def _best_on(self, gpu: str, shape: str) -> Position | None:
+        size = self.board.pool.geometry.size(shape)
+        found = [
+            Position(cost, gpu, start, self._versions[gpu])
+            for start in self._starts(gpu, shape)
+            if (cost := self._cost(Slot(gpu, start, size), shape)) is not None
+        ]
+        return min(found, default=None)
+
+    def _starts(self, gpu: str, shape: str) -> list[int]:
+        at = self.board.index.get(gpu)
+        if at is not None:
+            return self.board.room.starts(self.board.cards[at], shape)
+        candidates = self.candidates[gpu]
+        return [one.slot.start for one in candidates if one.holding.shape == shape and not one.reused]
+
+    def _cost(self, slot: Slot, shape: str) -> Cost | None:
+        """What it costs to lie there; None when engines of others are in the way."""
+        number, slots, asked, used = 0, 0.0, 0, 0.0
+        end, at = slot.start + slot.size, self.board.index.get(slot.gpu)
+        card = 0 if at is None else self.board.cards[at]
+        for candidate in self.candidates[slot.gpu]:
+            if candidate.chosen:
+                continue
+            other = candidate.slot
+            if other.start >= end or slot.start >= other.start + other.size:
+                if at is not None:
+                    card &= self.board.kept(other.start, candidate.holding.shape)
+                continue
+            number += not candidate.asked
+            slots += 0.0 if candidate.asked else candidate.size
+            asked += candidate.asked
+            used = max(used, candidate.holding.idle_since or 0.0)
+        if at is not None and slot.start not in self.board.room.starts(card, shape):
+            return None
+        return (number, slots, asked, used)
