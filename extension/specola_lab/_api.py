@@ -13,8 +13,10 @@ from specola_lab import settings
 SECONDS = 60
 
 
-class ScaleoutError(RuntimeError):
+class FacilityError(RuntimeError):
     """What the facility refused, and what to do about it. `status` is that of the answer, 0 for none."""
+
+    goes_on = "What runs goes on"
 
     def __init__(self, title: str, detail: str = "", status: int = 0, request_id: str = "") -> None:
         super().__init__(": ".join(part for part in (title.rstrip("."), detail) if part))
@@ -22,6 +24,18 @@ class ScaleoutError(RuntimeError):
         self.detail = detail
         self.status = status
         self.request_id = request_id
+
+
+class ScaleoutError(FacilityError):
+    """About Dask clusters."""
+
+    goes_on = "Your clusters go on"
+
+
+class GpuError(FacilityError):
+    """About GPUs: what cannot be done here, and where it can."""
+
+    goes_on = "Your leases go on"
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -34,10 +48,11 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 class Api:
     """Requests with the token of the server that this kernel runs in."""
 
-    def __init__(self) -> None:
+    def __init__(self, error: type[FacilityError] = ScaleoutError) -> None:
+        self._error = error
         self._settings = settings.from_environment()
         if not self._settings.is_complete:
-            raise ScaleoutError(
+            raise error(
                 "This Python was not started by a facility",
                 "SPECOLA_API_URL and JUPYTERHUB_API_TOKEN are set in the notebooks and terminals of its servers.",
             )
@@ -71,19 +86,18 @@ class Api:
                 text = answer.read()
         except urllib.error.HTTPError as error:
             with error:
-                raise _refusal(error.code, error.read(), request_id) from None
+                raise self._refusal(error.code, error.read(), request_id) from None
         except (OSError, TimeoutError):
-            raise ScaleoutError(
+            raise self._error(
                 "The facility service does not answer",
-                "It is being restarted, or the network is cut. Your clusters go on; try again.",
+                f"It is being restarted, or the network is cut. {self._error.goes_on}; try again.",
                 request_id=request_id,
             ) from None
         return json.loads(text) if text else None
 
-
-def _refusal(status: int, body: bytes, request_id: str) -> ScaleoutError:
-    try:
-        problem = json.loads(body)
-        return ScaleoutError(problem["title"], problem.get("detail", ""), status, request_id)
-    except (ValueError, KeyError, TypeError):
-        return ScaleoutError(f"The facility answered {status}", f"Request id {request_id}.", status, request_id)
+    def _refusal(self, status: int, body: bytes, request_id: str) -> FacilityError:
+        try:
+            problem = json.loads(body)
+            return self._error(problem["title"], problem.get("detail", ""), status, request_id)
+        except (ValueError, KeyError, TypeError):
+            return self._error(f"The facility answered {status}", f"Request id {request_id}.", status, request_id)

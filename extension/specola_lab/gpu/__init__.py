@@ -2,6 +2,9 @@
 
     from specola_lab import gpu
 
+    gpu.request(gib=16, hours=2)    # ask; shows itself live: place in the queue, time left, renew, give back
+    gpu.offers()                    # what is free
+    gpu.leases(), gpu.renew(), gpu.release()
     gpu.checkpoint(save, load)      # in a GPU kernel: run before its lease ends, and when it is restored
     gpu.snapshots()                 # what was saved of earlier GPU kernels
     gpu.restore()                   # get the newest back
@@ -17,18 +20,27 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["GpuError", "checkpoint", "restore", "snapshots"]
+from specola_lab._api import GpuError
+from specola_lab.gpu.client import leases, offers, release, renew, request
 
-
-class GpuError(RuntimeError):
-    """What cannot be done here, and where it can."""
+__all__ = [
+    "GpuError",
+    "checkpoint",
+    "leases",
+    "offers",
+    "release",
+    "renew",
+    "request",
+    "restore",
+    "snapshots",
+]
 
 
 def _state() -> Any:
     module = sys.modules.get("specola_worker.kernel.state")
     state = getattr(module, "current", None)
     if state is None:
-        raise GpuError('This is no GPU kernel. Ask for a GPU in the panel, and choose the kernel "Python 3 (GPU)".')
+        raise GpuError("This is no GPU kernel", 'Ask for a GPU in the panel, and choose the kernel "Python 3 (GPU)".')
     return state
 
 
