@@ -12,7 +12,7 @@ from pathlib import Path
 
 from specola.core.errors import FacilityError, SpecolaError
 from specola.core.layout import Layout
-from specola.facility.doctor import document, issuer, machine
+from specola.facility.doctor import document, gpu, issuer, machine
 from specola.facility.doctor.finding import Findings, Mark, Patient, Probe, ill
 from specola.facility.loader import load, load_text
 from specola.facility.render import runtime_of
@@ -25,6 +25,7 @@ PROBES: dict[str, Probe] = {
     "state": machine.state,
     "homes": machine.homes,
     "memory": machine.memory,
+    "gpu": gpu.gpu,
     "programs": machine.programs,
     "port": machine.port,
     "issuer": issuer.issuer,
