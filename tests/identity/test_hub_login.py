@@ -23,7 +23,7 @@ def port() -> int:
 
 @pytest.fixture(scope="module")
 def issuer(place: Path, port: int) -> Iterator[RunningIssuer]:
-    with issuer_running(place, f"http://127.0.0.1:{port}/hub/oauth_callback", access_token_life=1) as running:
+    with issuer_running(place, f"http://127.0.0.1:{port}/hub/oauth_callback", access_token_life=5) as running:
         yield running
 
 
