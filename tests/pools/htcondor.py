@@ -70,7 +70,7 @@ UID_DOMAIN = {domain}
 FILESYSTEM_DOMAIN = {domain}
 TRUST_UID_DOMAIN = True
 STARTER_ALLOW_RUNAS_OWNER = True
-ALLOW_ADMINISTRATOR = condor@{domain}
+ALLOW_ADMINISTRATOR = condor@{domain}, root@{domain}
 ALLOW_DAEMON = condor@{domain}
 ALLOW_WRITE = *@{domain}
 ALLOW_READ = *
@@ -94,6 +94,7 @@ MOUNT_UNDER_SCRATCH =
 USE_PID_NAMESPACES = False
 DISCARD_SESSION_KEYRING_ON_STARTUP = False
 RUNBENCHMARKS = False
+MAIL = /bin/true
 ENABLE_SSH_TO_JOB = False
 
 NEGOTIATOR_INTERVAL = {interval}
@@ -159,8 +160,13 @@ class HTCondorPool:
 
     @property
     def config(self) -> Path:
-        """The daemons' configuration: with it, root administers."""
+        """The daemons' configuration, which makes tokens."""
         return self.top / "condor_config"
+
+    @property
+    def operator(self) -> Path:
+        """A configuration with which root administers."""
+        return self.config_for("root")
 
     @property
     def collector(self) -> str:
@@ -168,17 +174,9 @@ class HTCondorPool:
 
     def token(self, person: str) -> str:
         """A token that lets somebody submit and look."""
-        return self.tool(
-            "condor_token_create",
-            "-identity",
-            f"{person}@{DOMAIN}",
-            "-lifetime",
-            "86400",
-            "-authz",
-            "READ",
-            "-authz",
-            "WRITE",
-        )
+        rights = ["-lifetime", "86400", "-authz", "READ", "-authz", "WRITE"]
+        rights = [] if person in {"root", "condor"} else rights
+        return self.tool("condor_token_create", "-identity", f"{person}@{DOMAIN}", *rights, config=self.config)
 
     def config_for(self, account: str) -> Path:
         """A configuration for an account, with a token that only it can read."""
@@ -205,7 +203,7 @@ class HTCondorPool:
 
     def tool(self, name: str, *arguments: str, account: str | None = None, config: Path | None = None) -> str:
         """What a command of HTCondor prints; as root with all rights, or as an account with its own."""
-        config = config or (self.config_for(account) if account else self.config)
+        config = config or (self.config_for(account) if account else self.operator)
         return command([str(self.root / "usr/bin" / name), *arguments], {"CONDOR_CONFIG": str(config)}, account)
 
     def jobs(self, *attributes: str) -> list[list[str]]:
@@ -267,4 +265,4 @@ def lay_out(pool: HTCondorPool, cores: int, interval: int) -> None:
     inventory.write_text("#!/bin/sh\ncat <<'ADS'\n" + "\n".join(lines) + "\nADS\n")
     inventory.chmod(0o755)
     (top / "tokens" / "condor").touch(mode=0o600)
-    (top / "tokens" / "condor").write_text(pool.tool("condor_token_create", "-identity", f"condor@{DOMAIN}"))
+    (top / "tokens" / "condor").write_text(pool.token("condor"))
