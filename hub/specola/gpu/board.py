@@ -129,6 +129,20 @@ class Board:
         self._promised, self._from_room, self._ready = [], [], False
         return promised
 
+    def release(self, slot: Slot, shape: str, staying: Iterable[tuple[Slot, str]]) -> None:
+        """Free a slot; `staying` is all else that lies on its GPU, foreign slices apart."""
+        at = self.index.get(slot.gpu)
+        self.dead.clear()
+        if at is None:
+            if any(slot.gpu == gpu.id and gpu.fixed and not gpu.drained for gpu in self.pool.gpus):
+                self.fixed.setdefault(shape, []).append(slot)
+            return
+        foreign = next(gpu.foreign for gpu in self.pool.gpus if gpu.id == slot.gpu)
+        card = self.room.card(foreign)
+        for other, name in staying:
+            card &= self._keep[other.start, name]
+        self.cards[at] = card
+
     def copy(self) -> Board:
         """The same GPUs with the same on them, to try things on; nothing is promised there."""
         other = Board.__new__(Board)
