@@ -29,6 +29,33 @@ scaleout.cluster = lambda workers: Cluster(n_workers=workers, threads_per_worker
 sys.modules["specola_lab.scaleout"] = specola_lab.scaleout = scaleout
 """
 
+GPU_KERNELS = """
+import os, sys, types
+import specola_lab
+from pathlib import Path
+
+os.environ |= {"CUDA_VISIBLE_DEVICES": "MIG-invented", "SPECOLA_SIMULATED_GPU": "invented"}
+place, hooks = Path.home() / "saved", []
+gpu = types.ModuleType("specola_lab.gpu")
+
+
+class Wish:
+    def wait(self, seconds):
+        return {"gib": 4.75, "model": "A100-40GB", "simulated": True}
+
+
+def release():
+    place.mkdir(exist_ok=True)
+    hooks[-1][0](place)
+    state["weights"], state["steps"] = None, None
+
+
+gpu.offers, gpu.request = list, lambda gib, minutes: Wish()
+gpu.checkpoint = lambda save, load: hooks.append((save, load))
+gpu.release, gpu.restore = release, lambda: hooks[-1][1](place)
+sys.modules["specola_lab.gpu"] = specola_lab.gpu = gpu
+"""
+
 
 def executed(name: str, home: Path, **replaced: str) -> nbformat.NotebookNode:
     """The notebook after a run in a home directory; ``replaced`` are words to put in the place of others."""
@@ -36,7 +63,8 @@ def executed(name: str, home: Path, **replaced: str) -> nbformat.NotebookNode:
     for cell in notebook.cells:
         for old, new in replaced.items():
             cell.source = cell.source.replace(old, new)
-    notebook.cells.insert(0, nbformat.v4.new_code_cell(LOCAL_CLUSTER))
+    for code in (LOCAL_CLUSTER, GPU_KERNELS) if "gpu" in name else (LOCAL_CLUSTER,):
+        notebook.cells.insert(0, nbformat.v4.new_code_cell(code))
     client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(home)}})
     # without a font cache of its own, which takes longer than the analysis
     client.execute(env={**os.environ, "HOME": str(home), "MPLCONFIGDIR": mpl.get_cachedir()})
@@ -81,6 +109,21 @@ def test_the_second_notebook_compares_three_implementations(tmp_path: Path) -> N
     assert "The three implementations agree in every number." in said
     assert said.endswith("The cluster is stopped.\n")
     assert pictures(notebook) == 2
+
+
+def test_the_third_notebook_goes_on_where_its_checkpoint_was(tmp_path: Path) -> None:
+    """With one kernel for both of its own; that real ones do the same is for the journeys."""
+    said = printed(executed("03-gpu.ipynb", tmp_path))
+    assert "4.75 GiB of one A100-40GB (simulated) is held for you." in said
+    assert "This kernel sees MIG-invented (simulated); " in said
+    assert "Restored after 10 steps: " in said
+    assert "Now 410 steps: 1.50, -1.98, 0.68" in said
+
+
+def test_each_cell_of_the_third_notebook_says_its_kernel() -> None:
+    notebook = nbformat.read(NOTEBOOKS / "03-gpu.ipynb", 4)
+    tags = [tuple(cell.metadata["tags"]) for cell in notebook.cells if cell.cell_type == "code"]
+    assert set(tags) == {("cpu",), ("gpu",)}
 
 
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.name)
