@@ -98,9 +98,11 @@ function Form(props: { model: GpuModel; actions: IActions; offers: IOffers; stag
   }
   if (!more && (model.held.length > 0 || model.queued.length > 0)) {
     return (
-      <button className="specola-Button" onClick={focus}>
-        Ask for another
-      </button>
+      <div className="specola-Row">
+        <button className="specola-Button" onClick={focus}>
+          Ask for another
+        </button>
+      </div>
     );
   }
   return <Ask model={model} offers={offers} notebook={actions.notebook()} form={form} asked={() => setMore(false)} />;
