@@ -77,6 +77,8 @@ class FakeNvml:
             return object.__getattribute__(self, name)
         if name in self.missing:
             raise AttributeError(name)
+        if name == "nvmlErrorString":
+            return lambda result: f"error {result}".encode()
         function = object.__getattribute__(self, f"_{name}")
 
         def call(*arguments):
@@ -114,9 +116,6 @@ class FakeNvml:
 
     def _nvmlShutdown(self):
         return None
-
-    def _nvmlErrorString(self, result):
-        return f"error {result}".encode()
 
     def _nvmlSystemGetDriverVersion(self, buffer, _size):
         buffer.value = b"580.00"

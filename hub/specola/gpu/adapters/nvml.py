@@ -16,6 +16,7 @@ import json
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -66,7 +67,8 @@ class NvmlActuator:
         self._shapes = {one.profile_id: one for name, one in model.geometry.shapes.items() if name in model.profiles}
         self._readings: dict[str, Any] = {}
         self._took: deque[float] = deque(maxlen=9)
-        self._one_at_a_time = asyncio.Lock()
+        # one thread: what is given up on goes on to its end before anything else begins
+        self._thread = ThreadPoolExecutor(1, f"nvml-{name}")
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @property
@@ -101,8 +103,7 @@ class NvmlActuator:
         return await self._threaded(self._names)
 
     async def _threaded(self, work: Callable[[], Answer]) -> Answer:
-        async with self._one_at_a_time:
-            return await asyncio.to_thread(work)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     # ---- looking
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from specola.gpu.geometry import WHOLE, GpuModel
-from specola.gpu.state import Slot
 
 Piece = tuple[str, int]
 """(shape, start) of a slice on one GPU"""
@@ -33,13 +32,9 @@ def refusal(
 
 
 def _engines(model: GpuModel, present: Sequence[str], shape: str) -> str:
-    if WHOLE in present:
-        return "the GPU is not partitioned"
     for engine, capacity in model.geometry.capacity.items():
         if sum(model.geometry.shapes[name].counters.get(engine, 0) for name in (*present, shape)) > capacity:
             return f"no {engine} engine is left for a slice {shape}"
-    if present.count(shape) >= model.profiles[shape].maximum:
-        return f"{model.name} has at most {model.profiles[shape].maximum} slices {shape}"
     return ""
 
 
@@ -71,8 +66,3 @@ def visible(uuid: str) -> dict[str, str]:
 def hidden() -> dict[str, str]:
     """Variables that show a process no GPU at all: an empty list for CUDA, `void` for the container runtime."""
     return {"CUDA_VISIBLE_DEVICES": "", "NVIDIA_VISIBLE_DEVICES": "void"}
-
-
-def overlaps(slot: Slot, start: int, size: int) -> bool:
-    """Whether a place of the same GPU meets a slot."""
-    return slot.start < start + size and start < slot.start + slot.size
