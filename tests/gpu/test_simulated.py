@@ -23,6 +23,7 @@ from specola.gpu.adapters.simulated_control import Control, Fault, Phase, Refusa
 from specola.gpu.geometry import WHOLE
 from specola.gpu.model import ActuatorError, Instance, SimulatedPool
 from specola.gpu.state import Slot
+from specola_worker.simulated import Load
 
 LAYOUT = ("3g", "2g", "1g", "1g")
 NONSENSE = (
@@ -195,6 +196,25 @@ class TestLoad:
         write_control(tmp_path, Control(blind=True))
         sample = await actuator.sample(made)
         assert (sample.engine, sample.memory, sample.processes) == (None, 0, 0)
+
+    async def test_a_process_makes_its_slice_compute_and_go_quiet(self, tmp_path, monkeypatch):
+        actuator = cards(tmp_path)
+        made = await make(actuator, "1g", 0)
+        with pytest.raises(LookupError, match="no simulated GPU"):
+            Load()
+        monkeypatch.setenv(VARIABLE, actuator.environment(made)[VARIABLE])
+        with Load(engine=0.9, gib=4) as load:
+            sample = await actuator.sample(made)
+            assert (sample.engine, sample.memory, sample.processes) == (0.9, 4 * 2**30, 1)
+            load.change(engine=0).begin()
+            sample = await actuator.sample(made)
+            assert (sample.engine, sample.memory, sample.processes) == (0.0, 4 * 2**30, 1)
+            assert load.change(gib=1).engine == 0
+            with pytest.raises(ActuatorError, match="still uses"):
+                await actuator.destroy(made)
+        load.end()
+        assert (await actuator.sample(made)).processes == 0
+        await actuator.destroy(made)
 
     @pytest.mark.parametrize("word", NONSENSE)
     async def test_what_people_write_is_not_believed(self, tmp_path, word):
