@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 from types import TracebackType
+from typing import Self
 
 VARIABLE = "SPECOLA_SIMULATED_GPU"
 GIB = 2**30
@@ -29,14 +30,14 @@ class Load:
         self.gib = gib
         self._door = -1
 
-    def begin(self) -> Load:
+    def begin(self) -> Self:
         """Use the slice from now on."""
         if self._door < 0:
             self._door = os.open(os.environ[VARIABLE], os.O_RDWR | os.O_CLOEXEC)
             fcntl.flock(self._door, fcntl.LOCK_SH)
         return self.change()
 
-    def change(self, engine: float | None = None, gib: float | None = None) -> Load:
+    def change(self, engine: float | None = None, gib: float | None = None) -> Self:
         """Report other numbers."""
         self.engine = self.engine if engine is None else engine
         self.gib = self.gib if gib is None else gib
@@ -50,7 +51,7 @@ class Load:
             os.close(self._door)
             self._door = -1
 
-    def __enter__(self) -> Load:
+    def __enter__(self) -> Self:
         return self.begin()
 
     def __exit__(
