@@ -8,7 +8,6 @@ import os
 import pwd
 import shutil
 import stat
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -169,14 +168,14 @@ def test_account_that_was_changed_outside_is_refused(here: Place) -> None:
     account = asyncio.run(people(here).account("anna"))
     with Ledger(here.ledger).locked() as book:
         (entry,) = book.of_state(here.layout.id)
-    subprocess.run(["usermod", "--comment", "mine now", account.name], check=True)
+    people_module._tool("usermod", "--comment", "mine now", account.name)
     try:
         with pytest.raises(SpecolaError, match="changed outside"):
             ensure_account(entry)
         with pytest.raises(SpecolaError, match="left alone"):
             remove_account(entry)
     finally:
-        subprocess.run(["usermod", "--comment", "Specola person", account.name], check=True)
+        people_module._tool("usermod", "--comment", "Specola person", account.name)
 
 
 @pytest.mark.needs_root
@@ -224,12 +223,12 @@ def test_numbers_that_were_taken_in_between_are_refused(here: Place, monkeypatch
     with pytest.raises(SpecolaError, match="was taken"):
         ensure_account(entry)
     monkeypatch.undo()
-    subprocess.run(["groupadd", "--gid", str(entry.gid + 7), entry.account], check=True)
+    people_module._tool("groupadd", "--gid", str(entry.gid + 7), entry.account)
     try:
         with pytest.raises(SpecolaError, match="is not the one"):
             ensure_account(entry)
     finally:
-        subprocess.run(["groupdel", entry.account], check=True)
+        people_module._tool("groupdel", entry.account)
 
 
 def test_tool_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from hubbing import Hub, hub
-from running import Kernel
+from running import Kernel, wait_for
 
 pytestmark = pytest.mark.needs_root
 
@@ -30,7 +30,7 @@ def full() -> Iterator[Hub]:
         finally:
             for key in asyncio.run(running.place.client().end_all("")):
                 print("ended", key)
-            subprocess.run(["umount", account.home], check=True)
+            wait_for(lambda: subprocess.run(["umount", account.home], check=False).returncode == 0, 60, "a free home")
 
 
 def fill_inodes(home: Path) -> None:

@@ -122,7 +122,7 @@ def test_a_real_kernel_ends_a_write_at_the_quota(tmp_path: Path) -> None:
     subprocess.run(["/sbin/mkfs.ext4", "-q", *quotas, str(image)], check=True)
     machine = [str(UML), "mem=512M", "rootfstype=hostfs", "rootflags=/", "ro", f"ubd0={image}"]
     console = ["con=null", "con0=fd:0,fd:1", f"init={sys.executable}", "--", quota_guest.__file__]
-    done = subprocess.run([*machine, *console], stdin=subprocess.DEVNULL, capture_output=True, timeout=120, check=False)
+    done = subprocess.run([*machine, *console], stdin=subprocess.DEVNULL, capture_output=True, timeout=600, check=False)
     output = done.stdout.decode(errors="replace")
     if "as init process" not in output:
         pytest.skip(f"user-mode Linux does not boot on this machine: {output[-300:]}")

@@ -140,8 +140,8 @@ def test_group_that_is_there_already_is_used(here: Place) -> None:
     """Killed between the group and the account."""
     with Ledger(here.ledger).locked() as book:
         entry = book.intend(here.layout.id, "anna", here.layout.homes)
-    subprocess.run(["groupadd", "--force", "--system", people.GROUP], check=True)
-    subprocess.run(["groupadd", "--gid", str(entry.gid), entry.account], check=True)
+    people._tool("groupadd", "--force", "--system", people.GROUP)
+    people._tool("groupadd", "--gid", str(entry.gid), entry.account)
     ensure_account(entry)
     assert pwd.getpwnam(entry.account).pw_gid == entry.gid
 
@@ -222,7 +222,7 @@ def test_program_that_cannot_be_ended_is_named(running: Programs, monkeypatch: p
             assert stuck is not None
             killed = os.killpg
             patch.setattr(os, "killpg", lambda pid, number: None if pid == stuck.pid else killed(pid, number))
-            patch.setattr(programs, "KILL_WAIT", 0.2)
+            patch.setattr(programs, "KILL_WAIT", 3.0)
             with pytest.raises(SpecolaError, match="does not end, even by SIGKILL"):
                 await running.end_all("", 0)
         assert running.keys("") == ["server.anna"]
@@ -309,7 +309,7 @@ def test_nothing_is_asked_of_an_account_that_was_given_away(running: Programs, m
         return await rights.as_account(account, action, unreachable=unreachable)  # type: ignore[arg-type]
 
     async def story() -> None:
-        script = "setsid env -i /bin/sleep 606 & sleep 0.2"
+        script = "setsid env -i /bin/sleep 606 & until grep -aq ^/bin/sleep /proc/$!/cmdline; do sleep 0.05; done"
         await running.start(**started(argv=["/bin/sh", "-c", script]))
         await ended(running)
         monkeypatch.setattr(programs, "as_account", act)
@@ -330,7 +330,7 @@ def test_shared_accounts_go_with_the_last_facility(here: Place, monkeypatch: pyt
     monkeypatch.setattr(removal, "LEDGER", here.ledger)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(removal, "remove_service_account", removed.append)
-    known = {"specola": SimpleNamespace(pw_gecos=people.SERVICE_COMMENT)}
+    known = {"specola": SimpleNamespace(pw_gecos=people.SERVICE_COMMENT, pw_uid=os.getuid())}
     monkeypatch.setattr(removal, "pwd", SimpleNamespace(getpwnam=known.__getitem__))
     monkeypatch.setattr(removal, "grp", SimpleNamespace(getgrnam=lambda name: SimpleNamespace(gr_name=name)))
     ledger = Ledger(here.ledger)
