@@ -374,10 +374,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Everybody who has a cluster */
+        /** Everybody who has a cluster or a GPU */
         get: operations["getScaleoutPeople"];
         put?: never;
-        /** End somebody's clusters */
+        /** End somebody's clusters and leases */
         post: operations["postScaleoutPeople"];
         delete?: never;
         options?: never;
@@ -696,7 +696,7 @@ export interface components {
         };
         /**
          * Ended
-         * @description The clusters that were told to end.
+         * @description The clusters, leases and requests that were told to end.
          */
         Ended: {
             /** Items */
@@ -1091,10 +1091,28 @@ export interface components {
             server: boolean;
             /**
              * Reclaimable
-             * @description a whole server's slice may be reclaimed when idle
-             * @default true
+             * @description a whole server's slice may be reclaimed when idle; a kernel's always may
+             * @default false
              */
             reclaimable: boolean;
+        };
+        /**
+         * NewServer
+         * @description Which of the caller's servers to start, and with which slice.
+         */
+        NewServer: {
+            /**
+             * Name
+             * @description empty: the default server
+             * @default
+             */
+            name: string;
+            /**
+             * Gpu
+             * @description one-time grant of a GPU lease
+             * @default null
+             */
+            gpu: string | null;
         };
         /**
          * NotSaved
@@ -1440,7 +1458,7 @@ export interface components {
              * What
              * @enum {string}
              */
-            what: "servers" | "scaleout";
+            what: "servers" | "gpu" | "scaleout";
             /** Allowed */
             allowed: boolean;
             /** Why */
@@ -1469,6 +1487,12 @@ export interface components {
              * @description at work or on their way
              */
             workers: number;
+            /**
+             * Gpus
+             * @description slices held and waited for
+             * @default 0
+             */
+            gpus: number;
         };
         /**
          * Saved
@@ -1728,18 +1752,6 @@ export interface components {
         Token: {
             /** Token */
             token: number;
-        };
-        /**
-         * Which
-         * @description Which of the caller's servers is meant.
-         */
-        Which: {
-            /**
-             * Name
-             * @description empty: the default server
-             * @default
-             */
-            name: string;
         };
         /**
          * Workers
@@ -2480,7 +2492,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Everybody who has a cluster */
+            /** @description Everybody who has a cluster or a GPU */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2508,7 +2520,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description End somebody's clusters */
+            /** @description End somebody's clusters and leases */
             202: {
                 headers: {
                     [name: string]: unknown;
@@ -2574,7 +2586,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["Which"];
+                "application/json": components["schemas"]["NewServer"];
             };
         };
         responses: {
