@@ -10,7 +10,7 @@ from specola.gpu.keeping import Kept, overlap
 from specola.gpu.phases import Phases
 from specola.gpu.queueing import Census
 from specola.gpu.reclaiming import Candidate, Position, Search
-from specola.gpu.state import Action, Cause, Grant, GroupShare, Holding, Notice, Slot, Spare, State, Want
+from specola.gpu.state import Action, Cause, Grant, GroupShare, Holding, Notice, Slot, Spare, State, Want, Wish
 
 NEGOTIATION = 120.0
 """seconds that a site's own negotiator may take before one of its starting leases counts as waiting"""
@@ -72,6 +72,8 @@ class Asking:
     def _for_sites(self) -> None:
         """Where a site places, its starting leases are the queue: as many of the same shape are asked to go."""
         waiting: dict[Want, int] = {}
+        if all(pool.places for pool in self.state.pools.values()):
+            return
         for holding in self.state.holdings:
             pool = self.state.pools.get(holding.pool)
             if pool is None or pool.places:
@@ -87,21 +89,21 @@ class Asking:
             able = [one for one in self._candidates if (one.holding.pool, one.holding.shape) == (want.pool, want.shape)]
             self._choose(sorted(able, key=_least)[: max(0, number)])
 
-    def serve(self, left: Sequence[Left]) -> list[Left]:
+    def serve(self, left: Left) -> Left:
         """Find room for those who wait; those for whom there is none stay on the list."""
         if self._going or self._causes:
             left = self._soon(left)
-        unserved: list[Left] = []
+        unserved: list[Wish] = []
         open_ones = sum(not one.chosen for one in self._candidates)
-        for at, one in enumerate(left):
+        for at, wish in enumerate(left.wishes):
             if not open_ones:
-                unserved += left[at:]
+                unserved += left.wishes[at:]
                 break
             before = len(self._causes)
-            if not self._ask(one):
-                unserved.append(one)
+            if not self._ask(wish):
+                unserved.append(wish)
             open_ones -= len(self._causes) - before
-        return unserved
+        return Left(unserved, left.limited)
 
     def _now(self) -> dict[str, Board]:
         """Boards as they will be when all who go are gone."""
@@ -111,10 +113,10 @@ class Asking:
                 boards[one.holding.pool].occupy([one.holding])
         return boards
 
-    def _soon(self, left: Sequence[Left]) -> list[Left]:
+    def _soon(self, left: Left) -> Left:
         """Admit those for whom what goes anyway is enough."""
         desk = Desk(self._now(), self.counted, self.state.groups)
-        admitted, rest = desk.admit([one.wish for one in left])
+        admitted, rest = desk.admit(left.wishes)
         self._settle(desk.place(admitted))
         return rest
 
@@ -126,8 +128,7 @@ class Asking:
                 if grant.slot.gpu in search.candidates:
                     search.changed(grant.slot.gpu)
 
-    def _ask(self, left: Left) -> bool:
-        wish = left.wish
+    def _ask(self, wish: Wish) -> bool:
         maximum = self.state.groups.get(wish.group, _EVERYBODY).maximum
         best: tuple[Position, Want] | None = None
         for want in wish.wants:
@@ -136,7 +137,7 @@ class Asking:
                 continue
             over = 0.0 if maximum is None else self.counted.held[wish.group] + size - maximum
             if over > 0:
-                if self._within_group(left, want, over):
+                if self._within_group(wish, over):
                     return True
                 continue
             position = self._position(want)
@@ -157,9 +158,9 @@ class Asking:
         self._choose(self._searches[want.pool].take(position, want.shape))
         self.counted.held[group] += self.counted.sizes[want.pool][want.shape]
 
-    def _within_group(self, left: Left, want: Want, over: float) -> bool:
+    def _within_group(self, wish: Wish, over: float) -> bool:
         """A group at its maximum makes room among its own idle leases, as few as will do, or not at all."""
-        own = [one for one in self._candidates if one.holding.group == left.wish.group and not one.chosen]
+        own = [one for one in self._candidates if one.holding.group == wish.group and not one.chosen]
         chosen = _enough(own, over)
         if not chosen:
             return False
@@ -168,7 +169,7 @@ class Asking:
             if one.slot is not _NOWHERE:
                 self._searches[one.holding.pool].changed(one.slot.gpu)
         desk = Desk(self._now(), self.counted, self.state.groups)
-        admitted, _ = desk.admit([left.wish])
+        admitted, _ = desk.admit([wish])
         if admitted:
             self._settle(desk.place(admitted))
             return True
@@ -183,11 +184,9 @@ class Asking:
     def actions(self) -> list[Action]:
         """Notices to those who were chosen and have none, and the word to stay for the others who have."""
         ends_at = self.now + self.state.terms.notice
-        found: list[Action] = [Spare(one.holding.id) for one in self._candidates if one.asked and not one.chosen]
-        for one in self._candidates:
-            if one.chosen and not one.asked:
-                found.append(Notice(one.holding.id, ends_at, self._causes[one.holding.id]))
-        return found
+        stay = [Spare(one.holding.id) for one in self._candidates if one.asked and not one.chosen]
+        go = [one.holding.id for one in self._candidates if one.chosen and not one.asked]
+        return [*stay, *(Notice(lease, ends_at, self._causes[lease]) for lease in go)]
 
 
 def _least(candidate: Candidate) -> tuple[bool, float, float]:

@@ -5,12 +5,25 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from specola.gpu.geometry import Geometry
+from specola.gpu.geometry import WHOLE, Geometry
 from specola.gpu.placing import HalvesRoom, QuartersRoom, Room
 from specola.gpu.state import GpuState, Holding, PoolState, Slot
 
 EIGHT = 8
-_KEEPS: dict[int, tuple[Geometry, Mapping[tuple[int, str], int]]] = {}
+
+
+class _Tables:
+    """What is worked out once for a geometry; it is kept with it, so that its identity stays its own."""
+
+    def __init__(self, geometry: Geometry) -> None:
+        self.geometry = geometry
+        self.room = room_for(geometry)
+        self.keep: Mapping[tuple[int, str], int] = self.room.keeps()
+        self.starts: dict[tuple[int, str], list[int]] = {}
+        self.size = {shape: geometry.size(shape) for shape in (*geometry.shapes, WHOLE)}
+
+
+_TABLES: dict[int, _Tables] = {}
 
 
 def room_for(geometry: Geometry) -> Room:
@@ -18,12 +31,11 @@ def room_for(geometry: Geometry) -> Room:
     return HalvesRoom(geometry, ()) if geometry.slots == EIGHT else QuartersRoom(geometry, ())
 
 
-def _keeps(room: Room) -> Mapping[tuple[int, str], int]:
-    """The table of a geometry, made once; the geometry is kept with it, so that its identity stays its own."""
-    known = _KEEPS.get(id(room.geometry))
+def _tables(geometry: Geometry) -> _Tables:
+    known = _TABLES.get(id(geometry))
     if known is None:
-        known = _KEEPS[id(room.geometry)] = (room.geometry, room.keeps())
-    return known[1]
+        known = _TABLES[id(geometry)] = _Tables(geometry)
+    return known
 
 
 class Board:
@@ -43,7 +55,8 @@ class Board:
         self.dead: set[str] = set()
         self.offers = pool.shapes
         self._promised: list[Slot | None] = []
-        self._keep = _keeps(self.room)
+        self._tables = _tables(pool.geometry)
+        self._keep = self._tables.keep
         self._ready = False
         self._from_room: list[int] = []
         for gpu in pool.gpus:
@@ -85,6 +98,18 @@ class Board:
         """Bits of a card that stay when a slice of this shape lies there."""
         return self._keep[start, shape]
 
+    def size(self, shape: str) -> int:
+        """Slots of a shape."""
+        return self._tables.size[shape]
+
+    def starts(self, card: int, shape: str) -> list[int]:
+        """Where on a card a slice could lie; remembered, as there are few different cards."""
+        known = self._tables.starts
+        found = known.get((card, shape))
+        if found is None:
+            found = known[card, shape] = self.room.starts(card, shape)
+        return found
+
     def take(self, slot: Slot, shape: str) -> None:
         """Take one slot."""
         at = self.index.get(slot.gpu)
@@ -120,11 +145,11 @@ class Board:
 
     def place(self) -> list[Slot | None]:
         """The slots of everything promised, in that order; they are taken, and more can be promised after."""
-        promised, size = self._promised, self.pool.geometry.size
+        promised, size = self._promised, self._tables.size
         if self._from_room:
             shapes = list(self.room.promised)
             for at, shape, (card, start) in zip(self._from_room, shapes, self.room.place(), strict=True):
-                promised[at] = Slot(self.ids[card], start, size(shape))
+                promised[at] = Slot(self.ids[card], start, size[shape])
                 self.cards[card] &= self._keep[start, shape]
         self._promised, self._from_room, self._ready = [], [], False
         return promised
@@ -149,7 +174,7 @@ class Board:
         other.pool, other.ids, other.index, other.offers = self.pool, self.ids, self.index, self.offers
         other.room, other.cards, other.dead = room_for(self.pool.geometry), list(self.cards), set()
         other.fixed = {shape: list(slots) for shape, slots in self.fixed.items()}
-        other._keep, other._ready = self._keep, False
+        other._tables, other._keep, other._ready = self._tables, self._keep, False
         other._promised, other._from_room = [], []
         return other
 

@@ -13,16 +13,14 @@ from specola.gpu.board import Board
 from specola.gpu.queueing import Census, Seat
 from specola.gpu.state import Grant, GroupShare, Slot, Want, Wish
 
-_EVERYBODY = GroupShare()
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Left:
-    """A wish that could not be admitted."""
+    """Those who could not be admitted, the next first."""
 
-    wish: Wish
-    limited: bool
-    """the maximum of its group stands in the way, and not only the room"""
+    wishes: list[Wish]
+    limited: set[str] = field(default_factory=set)
+    """ids of those for whom the maximum of their group stands in the way, and not only the room"""
 
 
 @dataclass(slots=True)
@@ -35,34 +33,36 @@ class Desk:
     kept: dict[Seat, list[Slot]] = field(default_factory=dict)
     """slices set aside for courses in their hours"""
 
-    def admit(self, line: Sequence[Wish]) -> tuple[list[tuple[Wish, Want]], list[Left]]:
+    def admit(self, line: Sequence[Wish]) -> tuple[list[tuple[Wish, Want]], Left]:
         """Who gets what, and who has to wait; promised on the boards."""
         admitted: list[tuple[Wish, Want]] = []
-        left: list[Left] = []
-        held, sizes = self.counted.held, self.counted.sizes
-        boards = self.boards
-        most: dict[str, float | None] = {}
+        left = Left([])
+        waiting, boards, kept = left.wishes, self.boards, bool(self.kept)
         for wish in line:
-            group = wish.group
-            if group not in most:
-                most[group] = self.groups.get(group, _EVERYBODY).maximum
-            maximum, limited = most[group], False
             for want in wish.wants:
                 board = boards.get(want.pool)
-                if board is None or (want.shape in board.dead and not self.kept):
+                if board is None or (want.shape in board.dead and not kept):
                     continue
-                size = sizes[want.pool].get(want.shape)
+                size = self._within(wish, want)
                 if size is None:
-                    continue
-                if maximum is not None and held[group] + size > maximum:
-                    limited = True
-                elif self._promise(board, wish, want):
-                    held[group] += size
+                    left.limited.add(wish.id)
+                elif size and self._promise(board, wish, want):
+                    self.counted.held[wish.group] += size
                     admitted.append((wish, want))
                     break
             else:
-                left.append(Left(wish, limited))
+                waiting.append(wish)
+        if left.limited:
+            left.limited -= {wish.id for wish, _ in admitted}
         return admitted, left
+
+    def _within(self, wish: Wish, want: Want) -> float | None:
+        """Eighths of the want; None when its group may not have so many more, 0 when there is no such shape."""
+        size = self.counted.sizes[want.pool].get(want.shape, 0.0)
+        share = self.groups.get(wish.group)
+        if share is None or share.maximum is None:
+            return size
+        return None if self.counted.held[wish.group] + size > share.maximum else size
 
     def _promise(self, board: Board, wish: Wish, want: Want) -> bool:
         if wish.course is not None and self.kept:

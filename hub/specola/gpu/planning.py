@@ -22,7 +22,7 @@ from specola.gpu.desk import Desk, Left
 from specola.gpu.keeping import Kept, keep, overlap
 from specola.gpu.phases import RENEW_BY, Phases, phases
 from specola.gpu.queueing import Census, census, ordered
-from specola.gpu.state import Action, Extend, Grant, GroupShare, Holding, Slot, Spare, State, Wish
+from specola.gpu.state import Action, Extend, GroupShare, Holding, Slot, Spare, State, Wish
 
 _EVERYBODY = GroupShare()
 
@@ -38,7 +38,7 @@ def plan(state: State, queue: Sequence[Wish], now: float) -> tuple[Action, ...]:
     grants = desk.place(admitted)
     actions: list[Action] = [*sorted_out.over, *grants]
     actions += [Spare(holding.id) for holding in sorted_out.resumed]
-    if left or kept.emptied or sorted_out.noticed:
+    if left.wishes or kept.emptied or sorted_out.noticed:
         asking = Asking(state, sorted_out, counted, kept, grants, now)
         left = asking.serve(left)
         actions += asking.actions()
@@ -59,17 +59,18 @@ def occupied(state: State) -> dict[str, Board]:
     return boards
 
 
-def _renewals(state: State, sorted_out: Phases, kept: Kept, left: Sequence[Left]) -> list[Action]:
+def _renewals(state: State, sorted_out: Phases, kept: Kept, left: Left) -> list[Action]:
     """More time for leases that compute and that nobody waits for."""
     found: list[Action] = []
-    waited = {(want.pool, want.shape) for one in left if not one.limited for want in one.wish.wants}
-    limited = {one.wish.group for one in left if one.limited}
+    limited = left.limited
+    waited = {(want.pool, want.shape) for wish in left.wishes if wish.id not in limited for want in wish.wants}
+    at_maximum = {wish.group for wish in left.wishes if wish.id in limited}
     for holding in sorted_out.renewable:
         begun = holding.granted if holding.active is None else holding.active
         longest = state.groups.get(holding.group, _EVERYBODY).longest
         current = holding.expires or 0.0
         expires = min(current + RENEW_BY, begun + longest)
-        if expires > current and holding.group not in limited and not _is_waited_for(state, holding, kept, waited):
+        if expires > current and holding.group not in at_maximum and not _is_waited_for(state, holding, kept, waited):
             found.append(Extend(holding.id, expires))
     return found
 
@@ -113,22 +114,24 @@ def explain(state: State, queue: Sequence[Wish], now: float) -> Mapping[str, tup
     kept = keep(state, boards, counted, now) if state.reserved else Kept()
     line = ordered(queue, state, counted, now)
     desk = Desk(boards, counted, state.groups, kept.open)
-    admitted, left = desk.admit(line)
-    waiting = {one.wish.id: one for one in left}
+    _, left = desk.admit(line)
+    waiting = {wish.id for wish in left.wishes}
     return {
-        wish.id: (position, _reason(state, counted, kept, waiting.get(wish.id)))
+        wish.id: (
+            position,
+            _reason(state, counted, kept, wish, limited=wish.id in left.limited)
+            if wish.id in waiting
+            else "A slice is free and is being made ready.",
+        )
         for position, wish in enumerate(line, start=1)
     }
 
 
-def _reason(state: State, counted: Census, kept: Kept, left: Left | None) -> str:
-    if left is None:
-        return "A slice is free and is being made ready."
-    wish = left.wish
+def _reason(state: State, counted: Census, kept: Kept, wish: Wish, *, limited: bool) -> str:
     known = [want for want in wish.wants if want.pool in state.pools]
     if not known:
         return "Its pool of GPUs is not there at present."
-    if left.limited:
+    if limited:
         maximum = state.groups.get(wish.group, _EVERYBODY).maximum
         return f"Group {wish.group} holds {counted.held[wish.group]:g} of the {maximum:g} slots that it may have."
     names = " or ".join(dict.fromkeys(want.shape for want in known))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from heapq import heapify, heappop, heappush, heapreplace
+from heapq import heappop, heappush
 from typing import NamedTuple
 
 from specola.gpu.board import Board
@@ -57,29 +57,27 @@ class Search:
             self.candidates[candidate.slot.gpu].append(candidate)
         self._versions = dict.fromkeys(self.candidates, 0)
         self._heaps: dict[str, list[Position]] = {}
+        self._dirty: dict[str, set[str]] = {}
+        """by shape: GPUs that have to be looked at again"""
 
     def best(self, shape: str) -> Position | None:
         """The cheapest position for a slice of this shape; None when asking nobody would help."""
         heap = self._heaps.get(shape)
         if heap is None:
-            every = (self._best_on(gpu, shape) for gpu in self.candidates)
-            heap = self._heaps[shape] = [position for position in every if position is not None]
-            heapify(heap)
-        while heap:
-            position = heap[0]
-            if position.version == self._versions[position.gpu]:
-                return position
-            fresh = self._best_on(position.gpu, shape)
-            if fresh is None:
-                heappop(heap)
-            else:
-                heapreplace(heap, fresh)
-        return None
+            heap, self._dirty[shape] = self._heaps.setdefault(shape, []), set(self.candidates)
+        dirty = self._dirty[shape]
+        while dirty:
+            fresh = self._best_on(dirty.pop(), shape)
+            if fresh is not None:
+                heappush(heap, fresh)
+        while heap and heap[0].version != self._versions[heap[0].gpu]:
+            heappop(heap)
+        return heap[0] if heap else None
 
     def take(self, position: Position, shape: str) -> list[Candidate]:
         """Use a position; those who have to go for it and had not been chosen before."""
         gpu, start = position.gpu, position.start
-        slot = Slot(gpu, start, self.board.pool.geometry.size(shape))
+        slot = Slot(gpu, start, self.board.size(shape))
         found = self._in_the_way(slot)
         chosen = [candidate for candidate in found if not candidate.chosen]
         for candidate in chosen:
@@ -94,10 +92,8 @@ class Search:
     def changed(self, gpu: str) -> None:
         """Candidates of a GPU were chosen: what was known of it is out of date, and it may have room again."""
         self._versions[gpu] += 1
-        for shape, heap in self._heaps.items():
-            fresh = self._best_on(gpu, shape)
-            if fresh is not None:
-                heappush(heap, fresh)
+        for dirty in self._dirty.values():
+            dirty.add(gpu)
 
     def _in_the_way(self, slot: Slot) -> list[Candidate]:
         end = slot.start + slot.size
@@ -108,31 +104,31 @@ class Search:
         ]
 
     def _best_on(self, gpu: str, shape: str) -> Position | None:
-        size = self.board.pool.geometry.size(shape)
-        found = [
-            Position(cost, gpu, start, self._versions[gpu])
-            for start in self._starts(gpu, shape)
-            if (cost := self._cost(Slot(gpu, start, size), shape)) is not None
-        ]
-        return min(found, default=None)
+        best: Position | None = None
+        starts = self._starts(gpu, shape)
+        for start in starts:
+            cost = self._cost(gpu, start, shape)
+            if cost is not None and (best is None or cost < best.cost):
+                best = Position(cost, gpu, start, self._versions[gpu])
+        return best
 
     def _starts(self, gpu: str, shape: str) -> list[int]:
         at = self.board.index.get(gpu)
         if at is not None:
-            return self.board.room.starts(self.board.cards[at], shape)
+            return self.board.starts(self.board.cards[at], shape)
         candidates = self.candidates[gpu]
         return [one.slot.start for one in candidates if one.holding.shape == shape and not one.reused]
 
-    def _cost(self, slot: Slot, shape: str) -> Cost | None:
+    def _cost(self, gpu: str, start: int, shape: str) -> Cost | None:
         """What it costs to lie there; None when engines of others are in the way."""
         number, slots, asked, used = 0, 0.0, 0, 0.0
-        end, at = slot.start + slot.size, self.board.index.get(slot.gpu)
+        end, at = start + self.board.size(shape), self.board.index.get(gpu)
         card = 0 if at is None else self.board.cards[at]
-        for candidate in self.candidates[slot.gpu]:
+        for candidate in self.candidates[gpu]:
             if candidate.chosen:
                 continue
             other = candidate.slot
-            if other.start >= end or slot.start >= other.start + other.size:
+            if other.start >= end or start >= other.start + other.size:
                 if at is not None:
                     card &= self.board.kept(other.start, candidate.holding.shape)
                 continue
@@ -140,6 +136,6 @@ class Search:
             slots += 0.0 if candidate.asked else candidate.size
             asked += candidate.asked
             used = max(used, candidate.holding.idle_since or 0.0)
-        if at is not None and slot.start not in self.board.room.starts(card, shape):
+        if at is not None and start not in self.board.starts(card, shape):
             return None
         return (number, slots, asked, used)

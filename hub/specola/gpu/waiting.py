@@ -67,7 +67,7 @@ class Forecast:
 
     def _range(self, low: float | None, high: float | None, lucky: float | None) -> Range | None:
         now = self.asked[2]
-        if high == now or low == now:
+        if now in {high, low}:
             return None
         ends = [one for one in (None if low is None else low - now, lucky) if one is not None and one != float("inf")]
         if high is None:
@@ -76,7 +76,7 @@ class Forecast:
 
     def _lucky(self, want: Want, ahead: int) -> float:
         """Seconds in which, in one case of ten, enough leases have ended early."""
-        state, _, now = self.asked
+        state = self.asked[0]
         pool = state.pools.get(want.pool)
         if pool is None or state.early_release <= 0:
             return float("inf")
@@ -192,7 +192,7 @@ class Play:
             board.release(slot, shape, lying)
 
     def _admit(self, line: list[Wish], at: float) -> list[Wish]:
-        admitted, left = self._desk.admit(line) if line else ([], [])
+        admitted, left = self._desk.admit(line)
         grants = self._desk.place(admitted)
         for (wish, want), grant in zip(admitted, grants, strict=True):
             self.wishes[wish.id] = at
@@ -204,7 +204,7 @@ class Play:
         for want in self._now_free(self._open):
             self.wants[want] = at
         self._open -= self.wants.keys()
-        return [one.wish for one in left]
+        return left.wishes
 
     def _now_free(self, wants: Iterable[Want]) -> list[Want]:
         return [want for want in wants if could(self._boards[want.pool], want.shape)]
