@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 from specola.core.database import open_database
 from specola.core.events import Bus
 from specola.gpu.adapters.profiles import models
 from specola.gpu.adapters.simulated import SimulatedActuator
 from specola.gpu.api import Lease, NewRequest, Request, StartKernel
-from specola.gpu.model import Gone, GpuSection, GroupGpu, Pool, Running, SimulatedPool, Waiting, Work
+from specola.gpu.geometry import GpuModel
+from specola.gpu.model import Actuator, Gone, GpuSection, GroupGpu, Pool, Running, SimulatedPool, Waiting, Work
 from specola.gpu.pools import GpuPool, by_name
 from specola.gpu.service import GpuService
 from specola.gpu.store import Store
@@ -95,16 +97,17 @@ class Rig:
         clock: Clock | None = None,
         runner: FakeRunner | None = None,
         servers: FakeServers | None = None,
+        engine: sa.Engine | None = None,
         **section: Any,
     ) -> None:
         self.place = place
-        self.given: dict[str, Any] = {"pools": pools, "groups": groups, **section}
+        self.given: dict[str, Any] = getattr(self, "given", {}) | {"pools": pools, "groups": groups, **section}
         self.section = GpuSection.model_validate({"pools": pools, **section})
         self.clock = clock or Clock()
         self.runner = runner or FakeRunner()
         self.servers = servers or FakeServers()
         self.bus = Bus()
-        self.engine = open_database(place / "specola.sqlite")
+        self.engine = engine or open_database(place / "specola.sqlite")
         self.pools = by_name(self._pool(name, section) for name, section in self.section.pools.items())
         self.service = GpuService(
             self.engine, self.bus, self.section, groups, pools=self.pools, servers=self.servers, clock=self.clock
@@ -114,11 +117,14 @@ class Rig:
     def _pool(self, name: str, section: Pool) -> GpuPool:
         model = models()[section.model]
         if isinstance(section, SimulatedPool):
-            actuator = SimulatedActuator(name, section, model, self.place / "gpu" / name)
+            actuator = self.actuator(name, section, model)
             return GpuPool(name, section, model, actuator, self.runner)
         if section.actuator in {"condor", "slurm"}:
             return GpuPool(name, section, model, runner=self.runner, home=section.home)  # type: ignore[union-attr]
         return GpuPool(name, section, model, closed="It is Kubernetes'.")
+
+    def actuator(self, name: str, section: SimulatedPool, model: GpuModel) -> Actuator:
+        return SimulatedActuator(name, section, model, self.place / "gpu" / name)
 
     @property
     def pool(self) -> GpuPool:
@@ -151,9 +157,9 @@ class Rig:
 
     async def lease(self, person: str = "anna", request: Request | None = None) -> Lease:
         """The person's newest lease."""
-        items = [
-            one for one in (await self.service.leases(person)).items if request in (None,) or one.request == request.id
-        ]
+        items = (await self.service.leases(person)).items
+        if request is not None:
+            items = tuple(one for one in items if one.request == request.id)
         return items[-1]
 
     async def offered(self, person: str = "anna", groups: tuple[str, ...] = ("physics",), **wish: Any) -> Lease:
@@ -180,9 +186,9 @@ class Rig:
             if one.tag is not None
         }
 
-    def heard(self, person: str | None, type: str) -> list[dict[str, Any]]:
+    def heard(self, person: str | None, kind: str) -> list[dict[str, Any]]:
         """Events so far."""
-        return [event.data for event in self.bus._ring if event.person == person and event.type == type]
+        return [event.data for event in self.bus._ring if event.person == person and event.type == kind]
 
 
 def kernel(lease: Lease, identity: str | None = None) -> StartKernel:

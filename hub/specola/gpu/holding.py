@@ -116,7 +116,12 @@ class Holding:
             await runner.start(await self._work(held, pool, wish))
         except Exception as error:
             log.warning("the kernel of %s was not started: %s: %s", held.id, type(error).__name__, error)
-            back = {"state": "offered", "expires": now + self._at.section.hold, "kernel": None, "reason": NOT_STARTED}
+            back: dict[str, Any] = {
+                "state": "offered",
+                "expires": now + self._at.section.hold,
+                "kernel": None,
+                "reason": NOT_STARTED,
+            }
             self._store.move(held.id, ("starting",), **back)
             self._tell.lease(held.id)
             if isinstance(error, PublicError):
@@ -168,7 +173,13 @@ class Holding:
         if held.grant_server != wish.server:
             raise NotFound("This grant is for another server", "Ask for a new one, and start the server with it.")
         if held.state == "offered":
-            values = {"state": "starting", "server": wish.server, "starting": now, "begun": now, "expires": None}
+            values: dict[str, Any] = {
+                "state": "starting",
+                "server": wish.server,
+                "starting": now,
+                "begun": now,
+                "expires": None,
+            }
             self._store.move(held.id, ("offered",), new_token=True, reason="It starts with the server.", **values)
             record(self._store.engine, held.person, "gpu.redeem", held.id, {"server": wish.server})
             self._tell.lease(held.id)
@@ -208,7 +219,7 @@ class Holding:
         """What started on a lease is ready."""
         now = self._at.clock()
         longest = now + self._at.longest(held.group)
-        times = {"active": now, "longest": longest, "expires": min(now + held.seconds, longest)}
+        times: dict[str, Any] = {"active": now, "longest": longest, "expires": min(now + held.seconds, longest)}
         served = {"state": "served", "reason": "", "ended": now}
         self._store.move(held.id, ("starting",), request=served, state="active", reason="", failures=0, **times)
         self._tell.lease(held.id)
@@ -230,7 +241,7 @@ class Holding:
                 f"Members of {held.group} hold a GPU for at most {self._at.longest(held.group) // 60} minutes",
                 "Ask for a GPU again: your place in the queue does not depend on this lease.",
             )
-        kept = {"state": "active", "ends_at": None, "cause": None, "reason": ""}
+        kept: dict[str, Any] = {"state": "active", "ends_at": None, "cause": None, "reason": ""}
         self._store.move(identity, (held.state,), expires=expires, person_at=now, **kept)
         record(self._store.engine, person, "gpu.renew", identity, {"minutes": wish.minutes})
         self._tell.lease(identity, with_request=False)
@@ -241,7 +252,7 @@ class Holding:
         """What the kernel says of itself; a time that lies ahead is now."""
         held = self.mine(person, identity, wish.token)
         now = self._at.clock()
-        values = {
+        values: dict[str, Any] = {
             "kernel_busy": wish.kernel == "busy",
             "kernel_since": min(max(wish.since, held.granted), now),
             "checkpoint": wish.checkpoint,
@@ -296,7 +307,7 @@ class Holding:
     def end_all(self, person: str) -> list[str]:
         """Requests and leases of somebody whose right is gone end now; the ids of both."""
         now, why = self._at.clock(), "The right to use this facility has ended."
-        gone = {"state": "cancelled", "reason": why, "ended": now}
+        gone: dict[str, Any] = {"state": "cancelled", "reason": why, "ended": now}
         ended: list[str] = []
         for asked in self._store.asked_of(person, now):
             if self._store.change(asked.id, ("queued",), **gone):
@@ -304,7 +315,7 @@ class Holding:
                 ended.append(asked.id)
         before = tuple(state for state in LIVE if state != "ending")
         for held in self._store.held_of(person, now):
-            values = {"outcome": "cancelled", "cause": "released", "reason": why}
+            values: dict[str, Any] = {"outcome": "cancelled", "cause": "released", "reason": why}
             if self._store.move(held.id, before, request=gone, state="ending", **values):
                 record(self._store.engine, "specola", "gpu.revoke", held.id, {"person": person})
                 self._tell.lease(held.id)

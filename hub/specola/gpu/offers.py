@@ -20,19 +20,21 @@ from specola.gpu.api import (
     PoolOffer,
     ShapeOffer,
 )
-from specola.gpu.courses import need
+from specola.gpu.courses import conflicts, need
 from specola.gpu.geometry import WHOLE
 from specola.gpu.model import Card
+from specola.gpu.packing import plain_shapes
 from specola.gpu.pools import GpuPool, gaps
 from specola.gpu.requesting import Requesting, never
 from specola.gpu.room import free, scattered, total
 from specola.gpu.situation import Situation, Snapshot
-from specola.gpu.sizes import shapes_for
-from specola.gpu.state import GpuState, Want
+from specola.gpu.sizes import next_up, shapes_for
+from specola.gpu.state import GpuState, Reserved, Want
 from specola.gpu.store import Held
 from specola.gpu.telling import Teller
 from specola.gpu.views import choice, gib_of, held_by, moment, profile_name, waiting
 
+DAY = 86400.0
 LARGER = 3
 """how many sizes up are shown beside the one that fits"""
 NEGOTIATED = "The site decides when and where: what is free there is not known here."
@@ -96,7 +98,8 @@ class Looking:
             return ()
         known = snapshot.state.pools[pool.name]
         size = pool.model.geometry.size
-        ordered = sorted(known.shapes, key=lambda shape: (size(shape), gib_of(pool.model, shape), shape))
+        plain = {WHOLE, *plain_shapes(pool.model.geometry)}
+        ordered = sorted(known.shapes & plain, key=lambda shape: (size(shape), gib_of(pool.model, shape), shape))
         return tuple(
             ShapeOffer(
                 shape=shape,
@@ -186,9 +189,28 @@ class Looking:
         pool = self._at.pools.get(plan.pool)
         if pool is None or pool.closed:
             raise never("There is no such pool", f"There are: {', '.join(self._at.pools)}.")
-        if plan.shape != WHOLE and plan.shape not in pool.model.profiles:
+        if plan.shape not in pool.shapes():
             raise never("There is no such shape here", f"There are: {', '.join(sorted(pool.shapes()))}.")
-        raise NotImplementedError(need)
+        snapshot = self._at.now()
+        state = snapshot.state.pools[plan.pool]
+        needed = need(pool.model, plan.shape, plan.seats, plan.show_up)
+        start = snapshot.at if plan.start is None else plan.start.timestamp()
+        end = start + DAY if plan.end is None else plan.end.timestamp()
+        course = Reserved("this course", plan.pool, plan.shape, needed.attendance, start, end)
+        found = conflicts(state, course, snapshot.state.reserved, snapshot.state.holdings) if pool.places else ()
+        gpus = f"{needed.gpus} GPU{'' if needed.gpus == 1 else 's'}"
+        text = (
+            f"{needed.attendance} of {plan.seats} come at most, with a probability of 99 %. "
+            f"One {pool.model.name} holds {needed.per_gpu} slices {profile_name(pool.model, plan.shape)}: {gpus}."
+        )
+        return CourseNeed(
+            attendance=needed.attendance,
+            per_gpu=needed.per_gpu,
+            gpus=needed.gpus,
+            enough=pool.places and not found,
+            conflicts=found if pool.places else (NEGOTIATED,),
+            text=text,
+        )
 
     def overview(self) -> Overview:
         """Who holds what since when, who waits, how scattered the free room is."""
@@ -225,11 +247,7 @@ def _others(pool: GpuPool, card: Card, state: GpuState, mine: Sequence[Held]) ->
 
 def _advise(best: Choice, larger: Sequence[Choice]) -> str:
     """One line about the size, and one when the next size up costs much more."""
-    lines = [f"{best.text}. {_soon(best)}"]
-    if larger and larger[0].slots >= 2 * best.slots:
-        times = larger[0].slots / best.slots
-        lines.append(f"The next size up, {larger[0].profile}, takes {times:.2g} times as much of a GPU.")
-    return " ".join(lines)
+    return f"{best.text}. {_soon(best)} {next_up(best, larger)}".strip()
 
 
 def _soon(choice: Choice) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from specola.core.database import record
 from specola.core.errors import Conflict, NotFound, TooMuch
@@ -223,14 +224,15 @@ class Requesting:
     def cancel(self, person: str, identity: str) -> Asked:
         """Wait no longer; an offer that was made to it goes back."""
         asked = self.mine(person, identity)
-        store, ended = self._at.store, {"state": "cancelled", "reason": "You cancelled it.", "ended": self._at.clock()}
+        store, words = self._at.store, "You cancelled it."
+        ended: dict[str, Any] = {"state": "cancelled", "reason": words, "ended": self._at.clock()}
         if asked.state == "served":
             raise Conflict("This request has become a lease that is in use", "Release the lease instead.")
         if store.change(identity, ("queued",), **ended):
             record(store.engine, person, "gpu.cancel", identity)
             self._tell.request(identity)
         elif asked.lease is not None and store.move(
-            asked.lease, BEFORE_USE, request=ended, state="ending", outcome="cancelled", reason="You cancelled it."
+            asked.lease, BEFORE_USE, request=ended, state="ending", outcome="cancelled", reason=words
         ):
             record(store.engine, person, "gpu.cancel", identity)
             self._tell.lease(asked.lease)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 from specola.core.errors import BadInput
 from specola.core.scopes import ADMIN, GPU, GPU_WRITE
@@ -29,10 +28,8 @@ from specola.gpu.api import (
     Token,
 )
 from specola.gpu.api import Request as GpuRequest
+from specola.gpu.service import GpuService
 from specola.http.route import Caller, Request, Route
-
-if TYPE_CHECKING:
-    from specola.gpu.service import GpuService
 
 SIZE = {
     "gib": "size in GiB",

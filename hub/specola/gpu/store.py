@@ -192,7 +192,7 @@ class Store:
         with self.engine.connect() as connection:
             return [_as_asked(row) for row in connection.execute(query).mappings()]
 
-    def change(self, identity: str, states: Collection[RequestState], **values: Any) -> bool:
+    def change(self, identity: str, states: Collection[str], **values: Any) -> bool:
         """Change a request that is in one of these states; whether it was."""
         with self.engine.begin() as connection:
             return _change(connection, identity, states, values)
@@ -233,7 +233,7 @@ class Store:
     def move(
         self,
         identity: str,
-        states: Collection[LeaseState],
+        states: Collection[str],
         *,
         request: Mapping[str, Any] | None = None,
         new_token: bool = False,
@@ -291,16 +291,12 @@ class Store:
             connection.execute(requests.delete().where(requests.c.ended < before))
 
 
-def _change(
-    connection: sa.Connection, identity: str, states: Collection[RequestState], values: Mapping[str, Any]
-) -> bool:
+def _change(connection: sa.Connection, identity: str, states: Collection[str], values: Mapping[str, Any]) -> bool:
     same = sa.and_(requests.c.id == identity, requests.c.state.in_(states))
     return connection.execute(requests.update().where(same).values(dict(values))).rowcount > 0
 
 
-def _change_of_lease(
-    connection: sa.Connection, lease: str, states: Collection[RequestState], values: Mapping[str, Any]
-) -> None:
+def _change_of_lease(connection: sa.Connection, lease: str, states: Collection[str], values: Mapping[str, Any]) -> None:
     """Change the request that has this lease; one that waits again may have another by now."""
     same = sa.and_(requests.c.lease == lease, requests.c.state.in_(states))
     connection.execute(requests.update().where(same).values(dict(values)))

@@ -29,6 +29,7 @@ from specola.identity.adapters.people import People
 from specola.identity.service import GroupRights, IdentityService, MyLimits
 from specola.scaleout.adapters.gateway import GatewayApi
 from specola.scaleout.service import ScaleoutService
+from specola.server.gpus import gpu_service
 from specola.server.openapi import all_routes, api_routes
 from specola.server.page import ASSET, PAGE, Facts, page_handlers
 from specola.servers.culling import Limits
@@ -131,7 +132,8 @@ def build(runtime: Runtime) -> Service:
     identity = identity_service(runtime)
     servers = ServersService(hub, engine, bus, metrics, limits)
     scaleout, gateway = scaleout_service(runtime, bus)
-    api = api_routes(identity, servers, scaleout, bus)
+    gpus = gpu_service(runtime, engine, bus, hub, metrics.registry)
+    api = api_routes(identity, servers, scaleout, gpus, bus)
     own = own_routes(metrics)
     metrics.know((PAGE, ASSET, *(route.name for route in (*api, *own))))
     around = Surroundings(Doorkeeper(lookup, session), metrics, Idempotency(engine))
@@ -141,4 +143,6 @@ def build(runtime: Runtime) -> Service:
         *page_handlers(around, Facts.of(runtime), identity, servers),
     ]
     app = application(handlers, around, layout.secret("service-cookie"))
-    return Service(app, engine, bus, [*api, *own], [servers.loop, scaleout.loop], [hub.close, gateway.close])
+    return Service(
+        app, engine, bus, [*api, *own], [servers.loop, scaleout.loop, gpus.loop], [gpus.close, hub.close, gateway.close]
+    )
