@@ -329,10 +329,10 @@ class TestFiles:
             "asyncio.run(main())\n"
         )
         chance = random.Random(7)
-        tests = str(Path(__file__).parents[1])
+        tests, environment = str(Path(__file__).parents[1]), os.environ | {"TMPDIR": tempfile.gettempdir()}
         for _ in range(4):
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-c", program, tests, str(tmp_path), stdout=subprocess.PIPE
+                sys.executable, "-c", program, tests, str(tmp_path), stdout=subprocess.PIPE, env=environment
             )
             await process.stdout.readline()
             await asyncio.sleep(chance.random() / 5)
