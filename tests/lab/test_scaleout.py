@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from dask_gateway_server.tls import new_keypair
 from distributed import LocalCluster
 from distributed.security import Security
 from lab.fakeapi import FakeFacility
+from running import wait_for
 from specola_lab import _api, _cards, scaleout
 from specola_lab.scaleout import ScaleoutError
 
@@ -111,13 +110,9 @@ def test_a_card_in_a_notebook_renews_itself(place: Place, monkeypatch: pytest.Mo
     cluster._ipython_display_()
     assert set(shown[0]) >= {"text/plain", "text/html", "application/vnd.jupyter.widget-view+json"}
     cluster.scale(2)
-    with waiting():
-        while "of 2 workers" not in views[0].value:
-            time.sleep(0.02)
+    wait_for(lambda: "of 2 workers" in views[0].value, 120, "the numbers")
     cluster.stop()
-    with waiting():
-        while "closed" not in views[0].value:
-            time.sleep(0.02)
+    wait_for(lambda: "closed" in views[0].value, 120, "the end")
 
 
 def test_a_card_without_ipywidgets_is_plain(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,9 +132,9 @@ def test_nobody_holds_a_cluster_that_is_forgotten() -> None:
     view = type("View", (), {"value": ""})()
     _cards.keep_fresh(Forgotten(), view, 0.01)
     gc.collect()
-    with waiting():
-        while any(thread.name == "specola-card" for thread in threading.enumerate()):
-            time.sleep(0.01)
+    wait_for(
+        lambda: not any(one.name == "specola-card" for one in threading.enumerate()), 120, "the end of the threads"
+    )
     assert view.value == ""
 
 
@@ -172,9 +167,7 @@ def test_a_budget_is_refused_in_words(place: Place) -> None:
 
 def test_a_start_that_fails_is_told_in_the_facilitys_words(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     made = place.create(1)
-    with waiting():
-        while made["status"] != "running":
-            time.sleep(0.01)
+    wait_for(lambda: made["status"] == "running", 120, "the cluster")
     made |= {"status": "failed", "reason": "The machine has no memory left."}
     with pytest.raises(ScaleoutError, match="no memory left"):
         scaleout._await_scheduler(_api.Api(), made["name"])
@@ -193,10 +186,11 @@ def test_a_scheduler_out_of_reach_is_reached_through_the_gateway(place: Place, m
     place.fake.report = place.fake.report | {"options": {"specola": {"address": "tls://127.0.0.1:1"}}}
     monkeypatch.setattr(scaleout, "DIAL_SECONDS", 1)
     made = place.create(0)
-    cluster = scaleout.connect(made["name"])
-    assert cluster.scheduler_address == f"gateway://127.0.0.1:1/{made['name']}"
-    assert "0 threads" in cluster._repr_html_() or "0 workers" in cluster._repr_html_()
-    cluster.close()
+    with dask.config.set({"distributed.comm.timeouts.connect": "2s"}):
+        cluster = scaleout.connect(made["name"])
+        assert cluster.scheduler_address == f"gateway://127.0.0.1:1/{made['name']}"
+        assert "0 threads" in cluster._repr_html_() or "0 workers" in cluster._repr_html_()
+        cluster.close()
 
 
 def test_a_facility_that_is_away_is_said_so(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,14 +220,3 @@ def test_outside_of_a_facility_it_says_what_is_missing(monkeypatch: pytest.Monke
 def test_what_is_shown_is_escaped() -> None:
     now = _cards.numbers("<b>x", "failed", {}, wanted=None, reason="<script>", link="'><script>")
     assert "<script>" not in _cards.html(now)
-
-
-@contextmanager
-def waiting(seconds: float = 120.0) -> Iterator[None]:
-    """A loop inside must end in time: the test runner's own time limit says where it hung."""
-    timer = threading.Timer(seconds, lambda: __import__("os").kill(__import__("os").getpid(), 2))
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
