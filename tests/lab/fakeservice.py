@@ -59,6 +59,8 @@ class FakeGpu:
     refuse: dict[str, tuple[int, str, str]] = field(default_factory=dict)
     """action → status, title, detail"""
     answers: asyncio.Event = field(default_factory=asyncio.Event)
+    wire: Any = None
+    """what lies between the workers and the server"""
 
     def __post_init__(self) -> None:
         self.answers.set()

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
+import pytest_asyncio
 from jupyter_server.serverapp import ServerApp
 from lab.fakeservice import TOKEN, FakeGpu
 from tornado.httpserver import HTTPServer
@@ -134,11 +136,17 @@ async def serve(home: Path, base_url: str = "/user/anna/") -> tuple[Any, str]:
 
 @contextlib.asynccontextmanager
 async def running(fake: FakeGpu, home: Path) -> AsyncIterator[Gpu]:
-    """The server, for as long as a test takes."""
+    """The server, for as long as a test takes; workers reach it through a wire that can be cut."""
     app, url = await serve(home)
+    fake.wire = Cutter(int(url.split(":")[2].split("/")[0]))
+    port = await fake.wire.start()
+    fake.through = lambda told: told.replace(f":{fake.port}/", f":{port}/")
     async with aiohttp.ClientSession(headers={"Authorization": f"token {LOGIN}"}) as browser:
-        yield Gpu(app, url, browser, fake, home)
-    await shut_down(app)
+        try:
+            yield Gpu(app, url, browser, fake, home)
+        finally:
+            await shut_down(app)
+            await fake.wire.stop()
 
 
 async def shut_down(app: Any) -> None:
@@ -156,4 +164,81 @@ async def shut_down(app: Any) -> None:
     QuietServer.clear_instance()
 
 
-__all__ = ["TOKEN", "Client", "Gpu", "running", "serve", "until"]
+class Cutter:
+    """A TCP proxy between worker and server: cut at once, after so many bytes one way, or for a while."""
+
+    def __init__(self, target: int) -> None:
+        self.target = target
+        self.open = True
+        self.connections = 0
+        self.budget: dict[str, int] = {}
+        """way (`up` from the worker, `down` to it) → bytes after which the wire is cut"""
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    async def start(self, address: str = "127.0.0.1") -> int:
+        self._server = await asyncio.start_server(self._serve, address, 0)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self.open:
+            writer.close()
+            return
+        self.connections += 1
+        there, onward = await asyncio.open_connection("127.0.0.1", self.target)
+        self._writers |= {writer, onward}
+        await asyncio.gather(self._pass(reader, onward, "up"), self._pass(there, writer, "down"))
+        self._writers -= {writer, onward}
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: str) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(64 * 1024):
+                if way in self.budget:
+                    self.budget[way] -= len(data)
+                    if self.budget[way] < 0:
+                        del self.budget[way]
+                        writer.write(data[: len(data) // 2])
+                        self.cut()
+                        return
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    def cut(self) -> None:
+        """Every connection, without a word."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def stop(self) -> None:
+        self._server.close()
+        self.cut()
+        await self._server.wait_closed()
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    place = tmp_path / "home"
+    place.mkdir()
+    monkeypatch.setenv("HOME", str(place))
+    for name in ("CONFIG", "DATA", "RUNTIME"):
+        monkeypatch.setenv(f"JUPYTER_{name}_DIR", str(tmp_path / name))
+    return place
+
+
+@pytest_asyncio.fixture
+async def fake(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeGpu]:
+    service = FakeGpu(tmp_path)
+    monkeypatch.setenv("SPECOLA_API_URL", await service.start())
+    monkeypatch.setenv("JUPYTERHUB_API_TOKEN", TOKEN)
+    monkeypatch.delenv("JUPYTERHUB_PUBLIC_URL", raising=False)
+    yield service
+    await service.stop()
+    service.end_workers()
+
+
+@pytest_asyncio.fixture
+async def gpu(fake: FakeGpu, home: Path) -> AsyncIterator[Gpu]:
+    async with running(fake, home) as rig:
+        yield rig
+
+
+__all__ = ["TOKEN", "Client", "Cutter", "Gpu", "fake", "gpu", "home", "running", "serve", "until"]

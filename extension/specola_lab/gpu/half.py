@@ -16,8 +16,9 @@ from specola_lab.gpu.travel import SNAPSHOT_LIMIT, Travel
 from specola_lab.gpu.wire import GRACE_SECONDS, WireError
 
 CONFIRM_PAUSES = (0.2, 1.0, 3.0, 10.0, 30.0)
-SAVE_SECONDS = 45.0
-"""of the service's 60: the rest is for telling it"""
+SAVE_SECONDS = 40.0
+"""of the service's 60: the rest is for what travels, and for telling it"""
+TRAVEL_SLACK = 15.0
 NEVER_AGAIN = {400, 403, 404, 409, 410, 422}
 
 
@@ -133,11 +134,11 @@ class GpuHalf:
         if restarter is not None:
             restarter._fire_callbacks("dead")  # noqa: SLF001 - upstream has no other way to say so
 
-    async def save(self, link: KernelLink, seconds: float = SAVE_SECONDS) -> dict[str, Any]:
+    async def save(self, link: KernelLink, within: float = SAVE_SECONDS) -> dict[str, Any]:
         """Have the kernel's hooks run and its variables saved; what the service is told of it."""
         limit = {} if link.about.get("home") == "shared" else {"limit": SNAPSHOT_LIMIT}
         try:
-            answer = await link.calls.ask("save", seconds=2 * seconds, **{"seconds": seconds, **limit})
+            answer = await link.calls.ask("save", seconds=within + TRAVEL_SLACK, within=within, **limit)
         except (CallError, TimeoutError, WireError) as error:
             why = str(error) or "The kernel did not answer in time."
             return {"names": [], "failed": [{"name": "*", "why": why}], "hooks": 0, "size": 0}

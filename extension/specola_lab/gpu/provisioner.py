@@ -66,6 +66,8 @@ class SpecolaGpuProvisioner(KernelProvisionerBase):
         try:
             lease = await half.leases.choose(environment.get("SPECOLA_GPU_LEASE"), half.registry.busy_leases())
             self.link = half.open(self.kernel_id, lease["id"], self.parent)
+            # a shutdown asks these sockets, also of a kernel that never started
+            self.parent.transport, self.parent.ip = "ipc", self.link.front.prefix
             said = await self._dialled(half, self.link)
             self._connect(self.link, str(said["key"]))
             await half.bring(self.link, directory)
@@ -74,19 +76,22 @@ class SpecolaGpuProvisioner(KernelProvisionerBase):
             words = str(error) or "The kernel did not answer in time."
             await self._give_up(half, words)
             raise GpuKernelError(words) from error
+        except asyncio.CancelledError:
+            await self._give_up(half, LEFT)
+            raise
         half.confirm(self.link)
         return self.connection_info
 
     async def _dialled(self, half: GpuHalf, link: KernelLink) -> dict[str, Any]:
         """Ask the service for the worker until it has dialled in; its greeting."""
         while not link.hello.done():
-            if self.parent.ready.cancelled():
-                raise LeaseError(LEFT)
+            if self.parent.ready.cancelled():  # how jupyter-server gives up a kernel that is pending
+                raise asyncio.CancelledError
             lease = await half.ask_for_worker(link)
             if lease is not None:
                 self._tell(link, lease)
             waiting = asyncio.ensure_future(half.leases.change(AGAIN_SECONDS))
-            await asyncio.wait([link.hello, waiting], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([link.hello, waiting, self.parent.ready], return_when=asyncio.FIRST_COMPLETED)
             waiting.cancel()
         if link.hello.cancelled():
             raise LeaseError(link.reason)

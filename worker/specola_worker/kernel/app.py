@@ -7,13 +7,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import ipykernel.debugger
 import zmq
-from ipykernel import kernelapp
-from ipykernel.iostream import IOPubThread
-from zmq.eventloop.zmqstream import ZMQStream
 
-from specola_worker.kernel.state import State
+# debugpy listens on loopback and does not ask who connects; not found, it is not used
+sys.modules["debugpy"] = None  # type: ignore[assignment]
+import ipykernel.ipkernel  # noqa: E402
+from ipykernel import kernelapp  # noqa: E402
+from ipykernel.iostream import IOPubThread  # noqa: E402
+from zmq.eventloop.zmqstream import ZMQStream  # noqa: E402
+
+from specola_worker.kernel.state import State  # noqa: E402
+
+del sys.modules["debugpy"]
+NO_PARENT = 1
+"""ipykernel's word for: nobody to watch, and no advice to print"""
+
 
 class PrivateIOPubThread(IOPubThread):
     """What forked children print comes over a socket in the private directory, not over a port on loopback."""
@@ -45,26 +53,16 @@ class GpuKernelApp(kernelapp.IPKernelApp):
         return super()._bind_socket(s, port)
 
 
-def prepare() -> None:
-    """Import what every kernel needs, without starting anything; called before the fork."""
-    import IPython.core.completer
-    import ipykernel.ipkernel
-    import ipykernel.zmqshell
-
-    del IPython, ipykernel.ipkernel
-    # debugpy listens on loopback and does not ask who connects
-    ipykernel_debugger = sys.modules["ipykernel.debugger"]
-    ipykernel_debugger._is_debugpy_available = False  # type: ignore[attr-defined] # noqa: SLF001 - there is no setting for it
-    kernelapp.IOPubThread = PrivateIOPubThread
+kernelapp.IOPubThread = PrivateIOPubThread
 
 
 def run(order: dict[str, Any], state: int) -> int:
     """Become a kernel; returns its exit code. `order` says where and how, `state` is our socket to the worker."""
     os.environ.update(order["environment"])
     os.chdir(order["directory"])
-    sys.argv = ["specola-kernel"]
-    app = GpuKernelApp.instance(connection_file=order["connection_file"], parent_handle=0)
-    app.initialize(["--IPKernelApp.quiet=True"])
+    sys.argv = [ipykernel.ipkernel.__name__]
+    app = GpuKernelApp.instance(connection_file=order["connection_file"], parent_handle=NO_PARENT)
+    app.initialize([])
     beside = State(state, app.shell, Path(order["snapshots"]), home=order["home"], about=order["about"])
     beside.start()
     app.start()

@@ -2,7 +2,7 @@
 
 The worker speaks to it over a socket pair, one JSON object a line:
 
-worker: `{"do": "save", "id": n, "seconds": s, "limit": bytes}`   answered by `{"answer": n, …}`
+worker: `{"do": "save", "id": n, "within": s, "limit": bytes}`   answered by `{"answer": n, …}`
 kernel: `{"tell": "hooks", "count": n}`                           a checkpoint was registered
 kernel: `{"ask": "list" | "fetch", "id": n, "name": …}`           answered by `{"reply": n, …}`
 
@@ -100,13 +100,13 @@ class State:
 
     def _save(self, order: dict[str, Any]) -> None:
         try:
-            answer = self.save(seconds=order["seconds"], limit=order["limit"])
+            answer = self.save(within=order["within"], limit=order["limit"])
         except Exception as error:  # noqa: BLE001 - a full disk, a home that is gone: the worker is told
             failed = [{"name": "*", "why": pickling.reason(error)}]
             answer = {"names": [], "failed": failed, "hooks": [], "size": 0}
         self._say({"answer": order["id"], **{key: answer[key] for key in ("names", "failed", "hooks", "size")}})
 
-    def save(self, *, seconds: float, limit: int) -> dict[str, Any]:
+    def save(self, *, within: float, limit: int) -> dict[str, Any]:
         """Run the hooks beside the cell that runs; then interrupt that cell and save the namespace. The manifest."""
         return snapshot.write(
             snapshot.Plan(
@@ -116,7 +116,7 @@ class State:
                 hooks=list(self.hooks),
                 about=self._about,
                 limit=limit,
-                until=time.monotonic() + seconds,
+                until=time.monotonic() + within,
                 before_namespace=self._interrupt,
             )
         )

@@ -18,7 +18,7 @@ from typing import Any
 
 import zmq.asyncio
 
-from specola_worker.kernel import carry, child, dialling, snapshot, wire
+from specola_worker.kernel import carry, child, dialling, wire
 from specola_worker.kernel.calls import CallError, Calls
 from specola_worker.kernel.order import PORTS, Order
 from specola_worker.kernel.sockets import Sockets
@@ -29,6 +29,8 @@ DRAIN_SECONDS = 5.0
 LAST_SAVE_SECONDS = 30.0
 TERM_SAVE_SECONDS = 4.0
 SAVE_SLACK = 5.0
+TRAVEL_SECONDS = 600.0
+"""how long a snapshot may take to come"""
 EXIT_CODES = {"ended": 0, "grace": 3, "refused": 4, "zygote": 5, "term": 0}
 
 log = logging.getLogger(__name__)
@@ -113,7 +115,8 @@ class Worker:
         """Nobody asked for a snapshot: save what is there where it can be found again."""
         seconds = {"grace": LAST_SAVE_SECONDS, "term": TERM_SAVE_SECONDS}.get(why)
         if seconds and self.order.home == "shared" and self.run is not None and self.run is not self._saved_with:
-            await self._save({"seconds": seconds}, [])
+            with contextlib.suppress(CallError):
+                await self._save({"within": seconds}, [])
 
     async def _close(self) -> None:
         if self.run is not None:
@@ -222,14 +225,14 @@ class Worker:
         self._begin(self.calls.tell("hooks", count=count))
 
     async def _save(self, said: dict[str, Any], _: list[bytes]) -> dict[str, Any]:
-        """Have the kernel saved within `seconds`; what was and what was not."""
+        """Have the kernel saved `within` so many seconds; what was and what was not."""
         run = self.run
         if run is None:
             raise CallError("No kernel runs: there is nothing to save.")
-        seconds = float(said["seconds"])
+        within = float(said["within"])
         try:
             limit = min(self.order.snapshot_limit, int(said.get("limit", self.order.snapshot_limit)))
-            answer = await run.beside.ask("save", seconds + SAVE_SLACK, seconds=seconds, limit=limit)
+            answer = await run.beside.ask("save", within + SAVE_SLACK, within=within, limit=limit)
         except (TimeoutError, ConnectionResetError) as error:
             why = "ended" if isinstance(error, ConnectionResetError) else "did not let go of Python's lock in time"
             raise CallError(f"The kernel {why}: it could not be saved.") from None
@@ -268,16 +271,11 @@ class Worker:
         """The kernel asks for the snapshots that lie in a home it does not see."""
         try:
             if said["ask"] == "list":
-                return await self.calls.ask("snapshots", seconds=snapshot_seconds())
-            await self.calls.ask("fetch", name=said["name"], seconds=snapshot_seconds())
+                return await self.calls.ask("snapshots", seconds=TRAVEL_SECONDS)
+            await self.calls.ask("fetch", name=said["name"], seconds=TRAVEL_SECONDS)
         except (CallError, TimeoutError) as error:
             return {"error": str(error) or "The server did not answer in time."}
         return {}
-
-
-def snapshot_seconds() -> float:
-    """How long a snapshot may travel."""
-    return 600.0
 
 
 async def work(order: Order, zygote: socket.socket) -> int:

@@ -87,9 +87,8 @@ def spawn() -> socket.socket:
             ours.close()
             for signum in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(signum, signal.SIG_IGN)  # the worker decides
-            from specola_worker.kernel import app
+            from specola_worker.kernel import app  # noqa: F401 - what a kernel imports is here before it is asked for
 
-            app.prepare()
             Zygote(theirs).run()
             code = 0
         finally:
