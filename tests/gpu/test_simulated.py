@@ -16,13 +16,16 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from specola.core.accounts import Ledger
 from specola.core.files import replace_file
+from specola.core.layout import Layout
 from specola.gpu.adapters.profiles import models
 from specola.gpu.adapters.simulated import VARIABLE, SimulatedActuator
 from specola.gpu.adapters.simulated_control import Control, Fault, Phase, Refusals, read_control, write_control
 from specola.gpu.geometry import WHOLE
 from specola.gpu.model import ActuatorError, Instance, SimulatedPool
 from specola.gpu.state import Slot
+from specola.launcher.reset import remains
 from specola_worker.simulated import Load
 
 LAYOUT = ("3g", "2g", "1g", "1g")
@@ -300,6 +303,17 @@ class TestLoad:
 
 
 class TestFiles:
+    async def test_a_reset_takes_the_doors_of_its_facility_and_no_others(self, tmp_path):
+        layout, place = Layout(tmp_path / "state"), Path(tempfile.gettempdir())
+        pool = SimulatedPool(actuator="simulated", model="A100-40GB")
+        for facility in (layout.id, "0" * 8):
+            SimulatedActuator("p", pool, models()["A100-40GB"], tmp_path / facility, facility=facility)
+        (place / f"specola-gpu-{layout.id}-linked").symlink_to("/")
+        found = remains(layout, Ledger(tmp_path / "accounts.json")).directories
+        (doors,) = [path for path in found if path.parent == place]
+        assert doors.name.startswith(f"specola-gpu-{layout.id}-")
+        assert not doors.is_symlink()
+
     async def test_a_damaged_card_is_a_blank_one(self, tmp_path, caplog):
         actuator = cards(tmp_path)
         await make(actuator, "1g", 0)
