@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import httpx
 from fakehub import EVERYTHING, SERVICE_TOKEN, FakeHub, State
 from running import free_port
 from specola.core.layout import Layout
+from specola.core.reconcile import Reconciler
 from specola.facility.model import Facility
 from specola.facility.runtime import Addresses, Ports, Runtime
 from specola.server.wiring import Service, build
@@ -30,6 +31,8 @@ class Rig:
     service: Service
     runtime: Runtime
     http: httpx.AsyncClient
+    loops: list[Reconciler] = field(default_factory=list)
+    """of the service; a test starts those that it needs"""
 
     @property
     def state(self) -> State:
@@ -72,7 +75,7 @@ async def serving(tmp_path: Path, facility: Facility | None = None) -> AsyncIter
     base = f"http://127.0.0.1:{runtime.ports.service}"
     async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=60) as http:
         try:
-            yield Rig(hub, service, runtime, http)
+            yield Rig(hub, service, runtime, http, loops)
         finally:
             service.loops = loops
             await service.stop(0.5)

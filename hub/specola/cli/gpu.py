@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ from typing import Any
 import click
 from pydantic import TypeAdapter, ValidationError
 
-from specola.cli import gpu_desk
+from specola.cli import gpu_desk, gpu_layout
 from specola.cli.asking import STATE, ask
-from specola.cli.tables import AS_JSON, document, table
+from specola.cli.tables import AS_JSON, aligned, shown
 from specola.client.api import Api
 from specola.core.section import Seconds
 
@@ -51,7 +51,7 @@ def gpu() -> None:
     """GPUs: what is free, my requests and leases; the queue, plans and drains of an operator."""
 
 
-for command in (gpu_desk.plan, gpu_desk.overview, gpu_desk.drain):
+for command in (gpu_desk.plan, gpu_layout.layout, gpu_desk.overview, gpu_desk.drain):
     gpu.add_command(command)
 
 
@@ -60,23 +60,24 @@ for command in (gpu_desk.plan, gpu_desk.overview, gpu_desk.drain):
 @AS_JSON
 def offers(state: Path | None, *, as_json: bool) -> None:
     """List the sizes that can be had, how many are free, and how long one more would wait."""
-    found = ask(state, lambda api: api.ask("GET", "gpu/offers"))
-    if as_json:
-        document(found)
-        return
+    shown(ask(state, lambda api: api.ask("GET", "gpu/offers")), offered, as_json=as_json)
+
+
+def offered(found: Json) -> Iterator[str]:
+    """Pools, sizes, and what one's groups may have."""
     if not found["pools"]:
-        click.echo("There are no GPUs here that you may use.")
+        yield "There are no GPUs here."
     for pool in found["pools"]:
-        click.echo(f"{pool['name']}: {pool['model']}, {pool['actuator']}{label(pool)}{trouble(pool)}")
+        yield f"{pool['name']}: {pool['model']} ({pool['actuator']}){trouble(pool)}"
         rows = [
             (f"  {one['gib']:g} GiB", one["shape"], one["profile"], f"{one['slots']:g}/8", *free_of(pool, one))
             for one in pool["shapes"]
         ]
         if rows:
-            table(("  size", "shape", "profile", "of a GPU", "free", "wait"), rows)
+            yield from aligned(("  size", "shape", "profile", "of a GPU", "free", "wait"), rows)
     for one in found["allowances"]:
         most = "all" if one["max_slots"] is None else f"{one['max_slots']:g}/8"
-        click.echo(
+        yield (
             f"{one['group']} uses {one['used_slots']:g}/8 of {most}; guaranteed {one['guaranteed_slots']:g}/8; "
             f"a lease lasts at most {minutes_in_words(one['longest_minutes'])}"
         )
@@ -89,7 +90,7 @@ def label(thing: Mapping[str, Any]) -> str:
 
 def trouble(pool: Json) -> str:
     """Why a pool cannot be used now."""
-    return "" if pool["available"] else f"; not now: {pool['reason']}"
+    return "" if pool["available"] else f": {pool['reason']}"
 
 
 def free_of(pool: Json, shape: Json) -> tuple[str, str]:
@@ -150,10 +151,7 @@ def request(
     if may_be_reclaimed:
         wish["reclaimable"] = True
     found = ask(state, lambda api: _requested(api, wish, follow=follow and not as_json))
-    if as_json:
-        document(found)
-    elif not follow:
-        click.echo(told(found))
+    shown(found, lambda one: () if follow else (told(one),), as_json=as_json)
 
 
 async def _requested(api: Api, wish: Json, *, follow: bool) -> Json:
@@ -183,17 +181,17 @@ def told(found: Json) -> str:
 @AS_JSON
 def requests(state: Path | None, *, as_json: bool) -> None:
     """List my requests: those that wait, and what became of the others."""
-    found = ask(state, lambda api: api.ask("GET", "gpu/requests"))
-    if as_json:
-        document(found)
-    elif found["items"]:
-        rows = [
-            (one["id"], one["state"], first(one), minutes_in_words(one["minutes"]), one["position"] or "–", waits(one))
-            for one in found["items"]
-        ]
-        table(("request", "state", "size", "for", "position", "wait"), rows)
-    else:
-        click.echo("You have no requests.")
+    shown(ask(state, lambda api: api.ask("GET", "gpu/requests")), asked, as_json=as_json)
+
+
+def asked(found: Json) -> list[str]:
+    """The requests as a table."""
+    rows = [
+        (one["id"], one["state"], first(one), minutes_in_words(one["minutes"]), one["position"] or "–", waits(one))
+        for one in found["items"]
+    ]
+    heads = ("request", "state", "size", "for", "position", "wait")
+    return aligned(heads, rows) if rows else ["You have no requests."]
 
 
 def first(one: Json) -> str:
@@ -228,18 +226,18 @@ def segment(name: str) -> str:
 def leases(state: Path | None, *, every: bool, as_json: bool) -> None:
     """List my leases, with the time that is left."""
     found = ask(state, lambda api: api.ask("GET", "gpu/leases"))
-    if as_json:
-        document(found)
-        return
+    shown(found, lambda content: held(content, every=every), as_json=as_json)
+
+
+def held(found: Json, *, every: bool) -> list[str]:
+    """The leases as a table, those that have ended only when all are wanted."""
     rows = [
         (one["id"], one["state"], f"{one['gib']:g} GiB", where(one), used_by(one), left(one), remark(one))
         for one in found["items"]
         if every or one["state"] in LIVE
     ]
-    if rows:
-        table(("lease", "state", "size", "where", "for", "left", ""), rows)
-    else:
-        click.echo("You hold no GPU.")
+    heads = ("lease", "state", "size", "where", "for", "left", "")
+    return aligned(heads, rows) if rows else ["You hold no GPU."]
 
 
 def where(lease: Json) -> str:
@@ -282,8 +280,7 @@ def remark(lease: Json) -> str:
 @STATE
 def renew(lease_id: str, minutes: int, state: Path | None) -> None:
     """Hold LEASE for so much longer than it would last."""
-    found = ask(state, lambda api: _changed(api, lease_id, minutes))
-    click.echo(f"{found['id']} {found['state']}, {left(found)} left")
+    click.echo(changed(ask(state, lambda api: _changed(api, lease_id, minutes))))
 
 
 @gpu.command()
@@ -291,8 +288,13 @@ def renew(lease_id: str, minutes: int, state: Path | None) -> None:
 @STATE
 def release(lease_id: str, state: Path | None) -> None:
     """Give LEASE back; its kernel is saved first."""
-    found = ask(state, lambda api: _changed(api, lease_id, None))
-    click.echo(f"{found['id']} {found['state']}{': ' + found['reason'] if found['reason'] else ''}")
+    click.echo(changed(ask(state, lambda api: _changed(api, lease_id, None))))
+
+
+def changed(lease: Json) -> str:
+    """What has become of a lease, in one line."""
+    time_left = f", {left(lease)} left" if lease["state"] in {"active", "starting"} else ""
+    return f"{lease['id']} {lease['state']}{time_left}{': ' + lease['reason'] if lease['reason'] else ''}"
 
 
 async def _changed(api: Api, lease_id: str, minutes: int | None) -> Json:

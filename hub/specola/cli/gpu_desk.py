@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from specola.cli.asking import STATE, ask
-from specola.cli.tables import AS_JSON, aligned, document
+from specola.cli.tables import AS_JSON, aligned, shown
 
 MINUTES = "%Y-%m-%d %H:%M"
 Json = dict[str, Any]
@@ -46,13 +46,12 @@ def plan(state: Path | None, *, as_json: bool, **course: Any) -> None:
         for name, value in course.items()
         if value is not None
     }
-    found = ask(state, lambda api: api.ask("POST", "gpu/courses/plan", wish))
-    if as_json:
-        document(found)
-        return
-    click.echo(found["text"])
-    for line in found["conflicts"]:
-        click.echo(f"  ✗ {line}")
+    shown(ask(state, lambda api: api.ask("POST", "gpu/courses/plan", wish)), planned, as_json=as_json)
+
+
+def planned(found: Json) -> list[str]:
+    """What a course needs, and what stands in its way."""
+    return [found["text"], *(f"  ✗ {line}" for line in found["conflicts"])]
 
 
 @click.command()
@@ -60,19 +59,21 @@ def plan(state: Path | None, *, as_json: bool, **course: Any) -> None:
 @AS_JSON
 def overview(state: Path | None, *, as_json: bool) -> None:
     """Show who holds what since when, who waits, and how scattered the free room is."""
-    found = ask(state, lambda api: api.ask("GET", "gpu/overview"))
-    if as_json:
-        document(found)
-        return
-    for lines in (_cards(found["gpus"]), _held(found["held"]), _queued(found["queued"]), _scattered(found)):
-        for line in lines:
-            click.echo(line)
+    shown(ask(state, lambda api: api.ask("GET", "gpu/overview")), looked, as_json=as_json)
+
+
+def looked(found: Json) -> Iterable[str]:
+    """Cards, holders, queue and scattered room."""
+    yield from _cards(found["gpus"])
+    yield from _held(found["held"])
+    yield from _queued(found["queued"])
+    yield from _scattered(found)
 
 
 def _cards(pools: Iterable[Json]) -> Iterable[str]:
     signs = {"free": "·", "busy": "█", "idle": "▒", "other": "x"}
     for pool in pools:
-        yield f"{pool['name']}: {pool['model']}, {pool['actuator']}{' (simulated)' if pool['simulated'] else ''}"
+        yield f"{pool['name']}: {pool['model']} ({pool['actuator']})"
         if not pool["available"]:
             yield f"  not now: {pool['reason']}"
         for gpu in pool["gpus"]:
@@ -137,10 +138,9 @@ def drain(pool: str, gpu: str, reason: str, start: datetime | None, state: Path 
         if not name or "/" in name or name in {".", ".."}:
             raise click.UsageError("`specola gpu overview` lists pools and GPUs.")
     path = f"gpu/drains/{pool}/{gpu}"
-    if undo:
-        ask(state, lambda api: api.ask("DELETE", path))
-        click.echo(f"{gpu} of {pool} is in use again.")
-        return
     wish: Json = {"reason": reason} | ({} if start is None else {"start": start.isoformat()})
-    ask(state, lambda api: api.ask("PUT", path, wish))
-    click.echo(f"Nothing new is placed on {gpu} of {pool}{f' from {start:{MINUTES}} on' if start else ''}.")
+    words = f"Nothing new is placed on {gpu} of {pool}{f' from {start:{MINUTES}} on' if start else ''}."
+    if undo:
+        words = f"{gpu} of {pool} is in use again."
+    ask(state, lambda api: api.ask("DELETE", path) if undo else api.ask("PUT", path, wish))
+    click.echo(words)

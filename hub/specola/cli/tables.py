@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import click
@@ -22,6 +22,15 @@ def aligned(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]
     lines = [[str(cell) for cell in row] for row in (heads, *rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+
+
+def shown(content: dict[str, Any], words: Callable[[dict[str, Any]], Iterable[str]], *, as_json: bool) -> None:
+    """One JSON object for programs, or lines for people."""
+    if as_json:
+        document(content)
+    else:
+        for line in words(content):
+            click.echo(line)
 
 
 def document(content: dict[str, Any]) -> None:
