@@ -15,6 +15,8 @@ class Offer:
 
     memory_gib: float | None
     cores: float | None
+    gpus: bool = False
+    """the facility has GPUs, and a server may start with a slice of one"""
 
 
 def most(default: float | None, others: Iterable[float | None]) -> float | None:
@@ -30,6 +32,7 @@ def offer(facility: Facility, groups: Iterable[str]) -> Offer:
     return Offer(
         memory_gib=most(facility.servers.memory_gib, (group.memory_gib for group in known)),
         cores=most(facility.servers.cores, (group.cores for group in known)),
+        gpus=bool(facility.gpu.pools),
     )
 
 
@@ -46,4 +49,6 @@ def amounts(what: Offer) -> str:
 def form(what: Offer) -> str:
     """The part of the hub's plain start form that is ours: nothing to choose yet, so it says what one gets."""
     words = amounts(what)
-    return f"<p>Your server gets {escape(words)}.</p>" if words else ""
+    start = "It has no GPU. To start it with a slice of one, ask for that on the start page, which needs JavaScript."
+    lines = [f"Your server gets {escape(words)}."] if words else []
+    return "".join(f"<p>{line}</p>" for line in [*lines, *([start] if what.gpus else [])])

@@ -13,7 +13,7 @@ HOUR = 3600
 
 def size(one: dict[str, Any]) -> str:
     """`20 GB`: what `3g.20gb` is called, though a little less can be used."""
-    name = re.search(r"\.(\d+)gb", one["profile"])
+    name = re.search(r"(\d+)gb", one["profile"], re.IGNORECASE)
     return f"{name[1] if name else round(one['gib'])} GB"
 
 

@@ -2,7 +2,7 @@ import * as React from 'react';
 
 import type { IGpu, IPart, IPool } from '../api/types';
 import { many } from '../ui/format';
-import { said } from './words';
+import { freeSizes, said } from './words';
 
 const TALL = 20;
 const LOW = 10;
@@ -76,7 +76,9 @@ function Slice(props: { pool: IPool; gpu: IGpu; part: IPart; height: number; wor
           </text>
         </>
       )}
-      <rect className="specola-Slice-gap" x="100%" width="2" height={height} style={{ transform: 'translateX(-1px)' }} />
+      {part.start + part.size < gpu.slots && (
+        <rect className="specola-Slice-gap" x="100%" width="2" height={height} style={{ transform: 'translateX(-1px)' }} />
+      )}
     </svg>
   );
 }
@@ -163,7 +165,7 @@ function PoolMap(props: { pool: IPool }): JSX.Element {
 function Counts(props: { pool: IPool }): JSX.Element {
   return (
     <p className="specola-Muted">
-      The site decides where: {props.pool.shapes.map(shape => `${shape.free} of ${shape.total} × ${said(shape)} GB`).join(', ')} free.
+      Not drawn, because the site decides where. Free: {freeSizes(props.pool)}.
     </p>
   );
 }

@@ -8,7 +8,7 @@ export function at(text: string | null): number {
 
 /** The size as people say it: `3g.20gb` is 20 GB, though a little less can be used. */
 export function said(size: { profile: string; gib: number }): number {
-  const name = /\.(\d+)gb/.exec(size.profile);
+  const name = /(\d+)gb/i.exec(size.profile);
   return name ? Number(name[1]) : Math.round(size.gib);
 }
 
@@ -127,6 +127,15 @@ export function sizes(offers: IOffers, pool: string): number[] {
     .flatMap(one => one.shapes)
     .filter(shape => shape.total > 0);
   return [...new Set(shapes.map(said))].sort((a, b) => a - b);
+}
+
+/** "14 × 5 GB, 8 × 10 GB": of the shapes of one size, the one that most of are free counts. */
+export function freeSizes(pool: IPool): string {
+  const most = new Map<number, number>();
+  for (const shape of pool.shapes) {
+    most.set(said(shape), Math.max(shape.free, most.get(said(shape)) ?? 0));
+  }
+  return [...most].map(([size, free]) => `${free} × ${size} GB`).join(', ');
 }
 
 /** Pools that the person may ask from. */

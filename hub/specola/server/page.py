@@ -36,6 +36,8 @@ ASSET = "GET static"
 STATIC: Mapping[str, str] = {
     "start.css": "text/css; charset=utf-8",
     "start.js": "text/javascript; charset=utf-8",
+    "gpu.js": "text/javascript; charset=utf-8",
+    "operator.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
 templates = Environment(
@@ -165,8 +167,8 @@ class StartPage(HtmlHandler):
         except PublicError as error:
             hub_problem = error
         home = self.servers.home(self.caller.name)
+        gpus = any(right.what == "gpu" and right.allowed for right in me.rights)
         self.set_header("Cache-Control", "no-store")
-        token = self.xsrf_token
         state = {
             "api": BASE,
             "health": f"{PREFIX}healthz",
@@ -175,6 +177,7 @@ class StartPage(HtmlHandler):
             "quota_gib": self.facts.quota_gib,
             "home": None if home is None else home.model_dump(mode="json"),
             "servers": None if hub_problem else items,
+            "gpu": f"{PREFIX}static/gpu.js?v={stamp('gpu.js')}" if gpus else None,
         }
         self.show(
             "start.html",
@@ -183,8 +186,14 @@ class StartPage(HtmlHandler):
             servers=items,
             hub_problem=hub_problem,
             admin=Role.ADMIN in me.roles,
-            xsrf=token.decode() if isinstance(token, bytes) else token,
+            xsrf=xsrf(self),
         )
+
+
+def xsrf(handler: HtmlHandler) -> str:
+    """What a page's script has to send back with every change."""
+    token = handler.xsrf_token
+    return token.decode() if isinstance(token, bytes) else token
 
 
 class Callback(HubOAuthCallbackHandler, HtmlHandler):

@@ -29,6 +29,7 @@ from specola.identity.adapters.people import People
 from specola.identity.service import GroupRights, IdentityService, MyLimits
 from specola.scaleout.adapters.gateway import GatewayApi
 from specola.scaleout.service import ScaleoutService
+from specola.server.gpu_page import gpu_handlers
 from specola.server.gpus import gpu_service
 from specola.server.openapi import all_routes, api_routes
 from specola.server.page import ASSET, PAGE, Facts, page_handlers
@@ -137,10 +138,12 @@ def build(runtime: Runtime) -> Service:
     own = own_routes(metrics)
     metrics.know((PAGE, ASSET, *(route.name for route in (*api, *own))))
     around = Surroundings(Doorkeeper(lookup, session), metrics, Idempotency(engine))
+    facts = Facts.of(runtime)
     handlers = [
         *api_handlers(BASE, api, around),
         *api_handlers(PREFIX, own, around),
-        *page_handlers(around, Facts.of(runtime), identity, servers),
+        *page_handlers(around, facts, identity, servers),
+        *gpu_handlers(around, facts, gpus),
     ]
     app = application(handlers, around, layout.secret("service-cookie"))
     return Service(

@@ -1,13 +1,15 @@
 import { expect, test } from 'vitest';
 
-import { doing, notice, range, said, sight, summary, whenGranted, wished } from '../words';
+import { doing, freeSizes, notice, range, said, sight, summary, whenGranted, wished } from '../words';
 import { lease, offers, pool, wish } from './made';
 
 const NOW = Date.parse('2026-11-21T15:00:00Z');
 
 test('sizes are said as people say them', () => {
   expect(said({ profile: '3g.20gb', gib: 19.5 })).toBe(20);
-  expect(said({ profile: 'whole', gib: 39.4 })).toBe(39);
+  expect(said({ profile: 'A100-40GB', gib: 39.25 })).toBe(40);
+  expect(said({ profile: 'something', gib: 39.4 })).toBe(39);
+  expect(freeSizes(pool())).toBe('7 × 5 GB, 2 × 20 GB, 0 × 40 GB');
 });
 
 test('a wait is a range, and says so when nobody knows', () => {

@@ -4,6 +4,7 @@ const xsrf = document.querySelector("meta[name=xsrf]").content;
 const place = document.getElementById("servers");
 const banner = document.getElementById("banner");
 const said = document.getElementById("said"); // read out: what is drawn anew each time would not be
+let gpu = null; // the part of the page about GPUs, where the facility has some and they are mine to ask for
 const view = { servers: state.servers, home: state.home, starts: new Map(), failed: new Map(), busy: new Set(), lastId: null };
 
 class Problem extends Error {
@@ -102,7 +103,8 @@ function failed(name, problem) {
 function none() {
   return h("section", { class: "card" },
     h("p", { class: "words" }, "No server is running. Starting one takes a few seconds; your files are where you left them."),
-    h("div", { class: "row actions" }, button("start ", "Start my server", () => start(""), "primary")));
+    gpu?.choice(),
+    h("div", { class: "row actions" }, button("start ", "Start my server", () => (gpu?.wanted() ? gpu.ask() : start("")), "primary")));
 }
 
 function draw() {
@@ -116,7 +118,7 @@ function draw() {
     else cards.push(h("section", { class: "card", "aria-busy": "true" }, head(server.name, "stopping", "stopping")));
   }
   for (const [name, problem] of view.failed) if (!names.has(name)) { names.add(name); cards.push(failed(name, problem)); }
-  if (view.servers !== null && !names.has("")) cards.unshift(none());
+  if (view.servers !== null && !names.has("")) cards.unshift(gpu?.queued() ?? none());
   if (view.servers === null) cards.push(h("section", { class: "card" }, h("div", { class: "skeleton" })));
   place.replaceChildren(...cards);
   if (focused) [...place.querySelectorAll("[data-key]")].find((e) => e.dataset.key === focused)?.focus();
@@ -198,7 +200,9 @@ async function act(id, name, work) {
   }
 }
 
-function start(name) { return act(`start ${name}`, name, () => call("POST", "/servers", { name })); }
+function start(name, grant) {
+  return act(`start ${name}`, name, () => call("POST", "/servers", grant ? { name, gpu: grant } : { name }));
+}
 
 function stop(name) { return act(`stop ${name}`, name, () => call("DELETE", `/servers?name=${encodeURIComponent(name)}`)); }
 
@@ -251,7 +255,10 @@ const NAME = `specola-start:${state.user}:${state.api}`;
 const others = new BroadcastChannel(NAME);
 others.onmessage = ({ data }) => { view.lastId = data.id; heard(data.type); };
 
-function heard(type) { if (type.startsWith("servers.") || type === "resync") refresh(); }
+function heard(type) {
+  if (type.startsWith("servers.") || type === "resync") refresh();
+  if (type.startsWith("gpu.") || type === "resync") gpu?.refresh();
+}
 
 function tell(type) { others.postMessage({ type, id: view.lastId }); }
 
@@ -285,5 +292,11 @@ drawHome();
 for (const server of view.servers ?? []) if (server.state === "starting") follow(server.name);
 listen();
 setInterval(check, 4000);
-setInterval(() => { if (!document.hidden) refresh(); }, 30000);
-document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
+setInterval(() => { if (!document.hidden) { refresh(); gpu?.refresh(); } }, 30000);
+document.addEventListener("visibilitychange", () => { if (!document.hidden) { refresh(); gpu?.refresh(); } });
+if (state.gpu) {
+  const { gpus } = await import(state.gpu);
+  const tell = (text) => { said.textContent = text; };
+  gpu = gpus({ call, h, clock, sentences, button, redraw: draw, said: tell, startServer: (grant) => start("", grant) });
+  draw();
+}
