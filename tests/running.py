@@ -26,6 +26,8 @@ from specola.facility.prepare import free_ports
 
 TOP = Path(__file__).resolve().parents[1]
 SPECOLA = Path(sys.prefix) / "bin" / "specola"
+QUIET = 20.0
+"""seconds after which a kernel's websocket is opened anew: a server hangs up on whoever does not answer its pings"""
 
 
 def free_port() -> int:
@@ -128,6 +130,8 @@ class Kernel:
     session: Session
     id: str
     socket: websocket.WebSocket = field(init=False)
+    heard: float = field(init=False)
+    """when this end last read, and so answered the server's pings"""
 
     def __post_init__(self) -> None:
         self.connect()
@@ -139,6 +143,7 @@ class Kernel:
             header=[f"Authorization: token {self.session.token}"],
             timeout=120,
         )
+        self.heard = time.monotonic()
 
     def run(self, code: str, seconds: float = 120) -> str:
         """Run a cell; its output as text. An exception in the cell is one here."""
@@ -155,6 +160,10 @@ class Kernel:
                 written += answer["content"]["text"]
 
     def send(self, code: str) -> str:
+        """Begin to run a cell; the number of its message."""
+        if time.monotonic() - self.heard > QUIET:
+            self.socket.close()
+            self.connect()
         message = uuid.uuid4().hex
         header = {"msg_id": message, "msg_type": "execute_request", "username": "", "session": self.id}
         content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False}
@@ -190,6 +199,7 @@ class Kernel:
             elif answer["msg_type"] == "error":
                 raise AssertionError("\n".join([output, *content["traceback"]]))
             elif answer["msg_type"] == "status" and content["execution_state"] == "idle":
+                self.heard = time.monotonic()
                 return output
 
 

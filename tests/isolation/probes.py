@@ -97,10 +97,7 @@ def talks_tls(ports: list[int], certificate: str = "", key: str = "") -> list[in
         context.load_cert_chain(certificate, key)
     got = []
     for port in ports:
-        with (
-            contextlib.suppress(OSError),
-            context.wrap_socket(socket.create_connection(("127.0.0.1", port), 20)) as one,
-        ):
+        with contextlib.suppress(OSError), context.wrap_socket(socket.create_connection(("127.0.0.1", port), 2)) as one:
             one.sendall(b"GET / HTTP/1.0\r\n\r\n")
             if one.recv(1):
                 got.append(port)

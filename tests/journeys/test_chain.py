@@ -45,11 +45,12 @@ def test_the_three_selections_of_the_second_notebook_agree(anna: Session) -> Non
 
 
 def test_no_cluster_is_left_by_the_notebooks(anna: Session) -> None:
-    def none_left() -> bool:
-        items = anna.api("GET", "scaleout/clusters").json()["items"]
-        return all(one["status"] in {"stopped", "failed"} for one in items)
+    wait_for(lambda: none_left(anna), 120, "the end of the clusters")
 
-    wait_for(none_left, 60)
+
+def none_left(person: Session) -> bool:
+    items = person.api("GET", "scaleout/clusters").json()["items"]
+    return all(one["status"] in {"stopped", "failed"} for one in items)
 
 
 def test_me_says_who_and_why(anna: Session) -> None:
@@ -103,10 +104,11 @@ def test_one_request_id_from_the_panel_to_the_worker(facility: Facility, anna: S
     }
     for what, log in logs.items():
         wait_for(
-            lambda log=log: log.exists() and number in log.read_text(), 60, f"the request in the log of the {what}"
+            lambda log=log: log.exists() and number in log.read_text(), 180, f"the request in the log of the {what}"
         )
     pattern = f"cluster.{name}.worker.*.log"
     wait_for(
-        lambda: any(number in log.read_text() for log in (facility.run / "logs").glob(pattern)), 60, "the worker's"
+        lambda: any(number in log.read_text() for log in (facility.run / "logs").glob(pattern)), 180, "the worker's"
     )
     anna.api("DELETE", f"scaleout/clusters/{name}")
+    wait_for(lambda: none_left(anna), 120, "the end of the cluster")

@@ -21,7 +21,7 @@ CLUSTER = """
 from specola_lab import scaleout
 cluster = scaleout.cluster(workers=2)
 client = cluster.get_client()
-client.wait_for_workers(2, timeout=90)
+client.wait_for_workers(2, timeout=240)
 import os
 print(sorted(client.run(os.getpid).values()))
 """
@@ -87,18 +87,18 @@ def test_it_comes_back_alone_while_a_cluster_computes(
     record(process, seconds)
     if process == "proxy":
         # the browser's websocket went through the proxy: Lab reconnects, and so does this test
-        wait_for(anna.server_ready, 60, "the route of the server")
-        wait_for(lambda: anna.lab("GET", "api/status").status_code == 200, 60, "the server through the proxy")
+        wait_for(anna.server_ready, 120, "the route of the server")
+        wait_for(lambda: anna.lab("GET", "api/status").status_code == 200, 120, "the server through the proxy")
         kernel.connect()
-        output = wait_for(lambda: kernel.run("print(sum(f.result() for f in futures)); " + last_line()), 90)
+        output = wait_for(lambda: kernel.run("print(sum(f.result() for f in futures)); " + last_line()), 240)
     else:
         output = kernel.finish(message)
     assert output.strip().splitlines()[-2:] == [str(sum(n * n for n in range(40))), workers]
     assert server_pid(kernel) == server
     after = {name: one["pid"] for name, one in facility.status()["processes"].items() if name != process}
     assert after == others, "only the killed process may change"
+    wait_for(lambda: anna.api("GET", "me").status_code == 200, 120, "the service through the proxy")
     assert anna.http.get(f"{facility.url}services/specola/").url.path == "/services/specola/"
-    assert wait_for(lambda: anna.api("GET", "me").status_code == 200, 30)
 
 
 def last_line() -> str:
@@ -114,10 +114,11 @@ def test_servers_answer_their_owners_while_the_hub_is_away(facility: Facility, a
         os.kill(facility.pid("hub"), signal.SIGKILL)
         time.sleep(7)
         assert anna.lab("GET", "api/status").status_code == 200
-        assert httpx.get(f"{facility.url}user/anna/api/status", headers={"Authorization": "token x"}).status_code == 500
+        unknown = {"Authorization": "token x"}
+        assert httpx.get(f"{facility.url}user/anna/api/status", headers=unknown, timeout=120).status_code == 500
     finally:
         os.kill(facility.status()["supervisor"], signal.SIGCONT)
-    wait_for(lambda: facility.status()["processes"]["hub"]["answers"], 90, "the hub")
+    wait_for(lambda: facility.status()["processes"]["hub"]["answers"], 180, "the hub")
 
 
 @pytest.mark.needs_root
@@ -128,7 +129,7 @@ def test_the_supervisor_comes_back_by_the_next_up(
     server = server_pid(kernel)
     old = {name: one["pid"] for name, one in facility.status()["processes"].items()}
     os.kill(facility.status()["supervisor"], 9)
-    wait_for(lambda: facility.status()["supervisor"] is None, 10)
+    wait_for(lambda: facility.status()["supervisor"] is None, 60)
     begin = time.monotonic()
     facility.up()
     record("supervisor", time.monotonic() - begin)
@@ -136,7 +137,7 @@ def test_the_supervisor_comes_back_by_the_next_up(
     assert set(new.values()).isdisjoint(old.values())
     for pid in old.values():
         assert not alive(pid), "an old sibling is left"
-    wait_for(lambda: anna.lab("GET", "api/status").status_code == 200, 60)
+    wait_for(lambda: anna.lab("GET", "api/status").status_code == 200, 120)
     kernel.connect()
     assert server_pid(kernel) == server
     output = kernel.run(COMPUTE)
@@ -146,15 +147,21 @@ def test_the_supervisor_comes_back_by_the_next_up(
 @pytest.mark.needs_root
 def test_a_killed_worker_is_replaced(kernel: Kernel, workers: str) -> None:
     kernel.run("victim = sorted(client.run(os.getpid).values())[0]; os.kill(victim, 9)")
-    output = kernel.run("client.wait_for_workers(2, timeout=60); print(client.submit(sum, [1, 2]).result())")
-    assert output.strip() == "3"
+    look = "print(*client.run(os.getpid, on_error='ignore').values(), end=f' {victim}')"
+
+    def replaced() -> bool:
+        *pids, victim = kernel.run(look).split()
+        return len(pids) == 2 and victim not in pids
+
+    wait_for(replaced, 180, "two workers without the killed one")
+    assert kernel.run("print(client.submit(sum, [1, 2]).result())").strip() == "3"
 
 
 @pytest.mark.needs_root
 def test_restart_keeps_servers_and_stop_ends_all(facility: Facility, anna: Session, kernel: Kernel) -> None:
     server = server_pid(kernel)
     facility.specola("restart", "--state", str(facility.state))
-    wait_for(lambda: anna.lab("GET", "api/status").status_code == 200, 60)
+    wait_for(lambda: anna.lab("GET", "api/status").status_code == 200, 120)
     kernel.connect()
     assert server_pid(kernel) == server
     pids = [int(pid) for pid in kernel.run("print(*client.run(os.getpid).values(), os.getpid(), os.getppid())").split()]

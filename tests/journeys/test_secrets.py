@@ -34,7 +34,7 @@ def secrets(facility: Facility, anna: Session) -> dict[str, str]:
 
 def kept(facility: Facility, name: str) -> bytes:
     """What the hub keeps of somebody's login, as it lies on the disk."""
-    with contextlib.closing(sqlite3.connect(facility.state / "hub" / "jupyterhub.sqlite")) as database:
+    with contextlib.closing(sqlite3.connect(facility.state / "hub" / "jupyterhub.sqlite", timeout=60)) as database:
         (blob,) = database.execute("select encrypted_auth_state from users where name=?", (name,)).fetchone()
     return bytes(blob)
 
