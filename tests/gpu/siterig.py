@@ -52,7 +52,9 @@ class Site:
     let_in: Callable[[str], object]
     """the site's operators give an account what it needs to send jobs"""
     remove: Callable[[str], object]
-    """what an operator does to a lease's job"""
+    """an operator removes a lease's job"""
+    hold: Callable[[str], object]
+    """an operator puts it on hold"""
 
     def again(self, **changed: Any) -> SiteRunner:
         """The runner of a service that was started anew."""
@@ -153,7 +155,10 @@ def condor_site(pool: HTCondorPool, here: Place) -> Site:
     def remove(lease: str) -> None:
         pool.tool("condor_rm", "-constraint", f'SpecolaLease == "{mark(lease)}"')
 
-    return Site(runner, seen, queue, public, profile, pool.config_for, remove)
+    def hold(lease: str) -> None:
+        pool.tool("condor_hold", "-constraint", f'SpecolaLease == "{mark(lease)}"')
+
+    return Site(runner, seen, queue, public, profile, pool.config_for, remove, hold)
 
 
 def slurm_site(pool: RealSlurm, here: Place) -> Site:
@@ -176,13 +181,18 @@ def slurm_site(pool: RealSlurm, here: Place) -> Site:
                 text += pool.tool("scontrol", "write", "batch_script", number, "-", account="www-data")
         return text + pool.tool("squeue", "--format", "%all", account="www-data")
 
+    def number(lease: str) -> str:
+        return pool.tool("squeue", "--noheader", f"--name={mark(lease)}", "--format=%A").strip()
+
     def profile(lease: str) -> str:
-        number = pool.tool("squeue", "--noheader", f"--name={mark(lease)}", "--format=%A").strip()
-        said = pool.tool("scontrol", "show", "job", "--details", number)
+        said = pool.tool("scontrol", "show", "job", "--details", number(lease))
         (granted,) = re.findall(r" GRES=gpu:(\S+):1\(IDX:\d\)", said)
         return str(granted)
 
     def remove(lease: str) -> None:
         pool.tool("scancel", f"--name={mark(lease)}")
 
-    return Site(runner, seen, lambda: pool.jobs("%j"), public, profile, str, remove)
+    def hold(lease: str) -> None:
+        pool.tool("scontrol", "hold", number(lease))
+
+    return Site(runner, seen, lambda: pool.jobs("%j"), public, profile, str, remove, hold)

@@ -14,6 +14,8 @@ from typing import Any
 import psutil
 import pytest
 from launching import Place, launcher
+from pools.htcondor import HTCondorPool
+from pools.slurm import SlurmPool as RealSlurm
 from running import wait_for
 from specola.gpu.model import Gone, Waiting, Work
 
@@ -179,3 +181,72 @@ async def test_two_people_have_their_own_jobs(site: Site) -> None:
     for lease, person in (("l-anna", "anna"), ("l-luca", "luca")):
         await site.running(lease)
         assert (await site.reported(lease))[0] == (await site.account(person)).name
+
+
+async def test_a_job_that_is_put_on_hold_is_taken_back_with_a_sentence(site: Site) -> None:
+    await site.send(work("l-first", "3g"))
+    await site.running("l-first")
+    await site.send(work("l-held", "3g"))
+    await site.until("l-held", lambda s: s == TAKEN)
+    await asyncio.to_thread(site.hold, "l-held")
+    ended = await site.until("l-held", gone)
+    assert "on hold" in ended.reason
+    await asyncio.to_thread(wait_for, lambda: site.queue() == [mark("l-first")], 20, "the removal")
+
+
+async def test_a_python_that_is_not_there_is_the_operators_to_mend(site: Site) -> None:
+    site.runner = site.again(python="/nowhere/python")
+    await site.send(work("l-python"))
+    ended = await site.until("l-python", gone)
+    assert ended.reason.startswith("The Python that the facility names is not there at the site.")
+
+
+async def test_what_the_site_does_not_have_is_refused_or_waits(site: Site) -> None:
+    """Slurm refuses it; HTCondor, whose machines come and go, never does."""
+    await site.send(work("l-seven", "7g"))
+    if site.runner.site == "Slurm":
+        ended = await site.until("l-seven", gone)
+        assert ended == Gone("The site has no GPU of this size. Choose another size.")
+    else:
+        await site.until("l-seven", lambda s: s == TAKEN)
+
+
+async def test_htcondor_somewhere_else_gets_the_files_by_the_wire(here: Place, htcondor: HTCondorPool) -> None:
+    site = condor_site(htcondor, here)
+    site.runner = site.again(schedd=htcondor.schedd, collector=htcondor.collector)
+    await site.send(work("l-spool"))
+    await site.running("l-spool")
+    _, file, settings, *_ = await site.reported("l-spool")
+    assert file.startswith("600 ")
+    assert json.loads(settings)["secret"] == SECRET
+    await site.stopped()
+    wait_for(lambda: not site.queue(), 20, "an empty queue")
+
+
+async def test_a_schedd_that_nobody_knows_is_waited_for(here: Place, htcondor: HTCondorPool) -> None:
+    site = condor_site(htcondor, here)
+    site.runner = site.again(schedd="another.specola.test")
+    await site.send(work("l-other"))
+    state = await site.until("l-other", lambda s: isinstance(s, Waiting) and "schedd" in s.reason)
+    assert state.reason == ("HTCondor does not know the schedd another.specola.test, or it is down. It is tried again.")
+    await site.stopped()
+
+
+async def test_a_person_without_a_token_is_told(here: Place, htcondor: HTCondorPool) -> None:
+    site = condor_site(htcondor, here)
+    stranger = htcondor.client(htcondor.top / "clients" / "stranger")
+    site.runner = site.again(config=str(stranger))
+    await site.runner.start(work("l-token"))
+    state = await site.until("l-token", lambda s: isinstance(s, Waiting) and "credentials" in s.reason)
+    assert "does not accept your credentials" in state.reason
+    await site.stopped()
+
+
+async def test_slurm_says_which_part_is_closed(here: Place, slurm: RealSlurm) -> None:
+    site = slurm_site(slurm, here)
+    site.runner = site.again(partition="closed")
+    await site.send(work("l-closed"))
+    state = await site.until("l-closed", lambda s: isinstance(s, Waiting) and "service" in s.reason)
+    assert state == Waiting("This part of the site is out of service. Wait, or choose another pool.")
+    await site.stopped()
+    wait_for(lambda: not site.queue(), 20, "an empty queue")

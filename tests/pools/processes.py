@@ -76,6 +76,7 @@ class Daemon:
         self._output = output
         self._end_by = end_by
         self._process: subprocess.Popen[bytes] | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
 
     @property
     def pid(self) -> int:
@@ -99,18 +100,23 @@ class Daemon:
                 cwd="/",
                 start_new_session=True,
             )
+        # whoever runs the tests may be killed: the guard reads the end of its pipe then
+        guard = f"read -r done || kill -{self._end_by.name.removeprefix('SIG')} {self.pid}"
+        self._guard = subprocess.Popen(["sh", "-c", guard], stdin=subprocess.PIPE, cwd="/", start_new_session=True)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._process is not None
+        assert self._guard is not None
         family = [processinfo.identity(self.pid), *descendants(self.pid)]
         self._process.send_signal(self._end_by)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(20)
         end([process for process in family if process is not None])
         self._process.wait()
+        self._guard.communicate(b"done\n")
 
 
 def descendants(pid: int) -> list[processinfo.Identity | None]:

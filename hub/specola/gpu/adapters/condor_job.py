@@ -16,7 +16,7 @@ from typing import Any
 import htcondor2
 
 from specola.gpu import site_reasons as reasons
-from specola.gpu.adapters.site_job import Away, Refused, Seen
+from specola.gpu.adapters.site_batch import Away, Refused, Seen
 
 SCRIPT, SETTINGS, OUTPUT, ERRORS = "run.sh", "kernel.json", "worker.out", "worker.err"
 TAIL = 4096
@@ -117,6 +117,7 @@ class CondorBatch:
             "error": str(place / ERRORS),
             "initialdir": str(place),
             "notification": "never",
+            "leave_in_queue": "false",
         }
         return own | dict(self._wish["submit"]) | {"My.SpecolaLease": htcondor2.classad.quote(self._wish["mark"])}
 

@@ -16,10 +16,12 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
+
+from specola.gpu.adapters.site_batch import Away, Batch, Refused, Seen
 
 FIRST_LOOKS = 60
 SOON, LATER = 1.0, 5.0
@@ -29,41 +31,6 @@ AWAY = 5.0
 GONE_WITHIN = 8
 """looks, a second apart, that a job that was taken back may need to leave"""
 HALVES = {"condor": "specola.gpu.adapters.condor_job", "slurm": "specola.gpu.adapters.slurm_job"}
-
-
-class Refused(Exception):
-    """The site does not take the job and will not; a sentence for the person."""
-
-
-class Away(Exception):
-    """The site does not answer at present."""
-
-
-@dataclass(frozen=True)
-class Seen:
-    """How a job is; `reason` is a sentence, empty for one that simply ended."""
-
-    state: Literal["waiting", "running", "gone"]
-    reason: str = ""
-    host: str = ""
-    device: str = ""
-
-
-class Batch(Protocol):
-    """A site's batch system as one person uses it for one lease. Every method may raise Away."""
-
-    def find(self) -> list[str]:
-        """Jobs with the lease's mark that wait or run, the newest first."""
-
-    def submit(self) -> str:
-        """Send the job; Refused when the site does not want it."""
-
-    def look(self, job: str) -> Seen:
-        """How a job is; one that nobody knows is gone."""
-
-    def remove(self, job: str) -> None:
-        """Take a job back; one that is gone is fine."""
-
 
 Say = Callable[[Seen], None]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from specola.gpu import site_reasons as reasons
-from specola.gpu.adapters.site_job import Away, Refused, Seen
+from specola.gpu.adapters.site_batch import Away, Refused, Seen
 
 SCRIPT, SETTINGS, MARK = "run.sh", "kernel.json", "@SETTINGS@"
 PATIENCE = 60.0
