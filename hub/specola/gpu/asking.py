@@ -23,7 +23,7 @@ class Asking:
     """Serve those who still wait: by what goes anyway, then by asking idle leases to go."""
 
     def __init__(
-        self, state: State, sorted_out: Phases, counted: Census, kept: Kept, grants: Iterable[Grant], now: float
+        self, state: State, sorted_out: Phases, counted: Census, kept: Kept, *, grants: Iterable[Grant], now: float
     ) -> None:
         self.state, self.counted, self.now = state, counted, now
         self._causes: dict[str, Cause] = {}
@@ -124,9 +124,7 @@ class Asking:
         for grant in grants:
             if grant.slot is not None:
                 self._boards[grant.want.pool].take(grant.slot, grant.want.shape)
-                search = self._searches[grant.want.pool]
-                if grant.slot.gpu in search.candidates:
-                    search.changed(grant.slot.gpu)
+                self._searches[grant.want.pool].changed(grant.slot.gpu)
 
     def _ask(self, wish: Wish) -> bool:
         maximum = self.state.groups.get(wish.group, _EVERYBODY).maximum

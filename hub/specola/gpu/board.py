@@ -52,6 +52,7 @@ class Board:
         self.cards: list[int] = []
         self.index: dict[str, int] = {}
         self.fixed: dict[str, list[Slot]] = {}
+        self._laid_out: set[str] = set()
         self.dead: set[str] = set()
         self.offers = pool.shapes
         self._promised: list[Slot | None] = []
@@ -66,6 +67,7 @@ class Board:
         if gpu.drained:
             return
         if gpu.fixed is not None:
+            self._laid_out.add(gpu.id)
             for shape, start in gpu.fixed:
                 size = self.pool.geometry.size(shape)
                 if not any(start < other + width and other < start + size for other, width in gpu.foreign):
@@ -93,6 +95,10 @@ class Board:
         slices = self.fixed.get(shape, [])
         if slot in slices:
             slices.remove(slot)
+
+    def offers_on(self, gpu: str) -> bool:
+        """Whether something new can be placed on this GPU at all."""
+        return gpu in self.index or gpu in self._laid_out
 
     def kept(self, start: int, shape: str) -> int:
         """Bits of a card that stay when a slice of this shape lies there."""
@@ -159,7 +165,7 @@ class Board:
         at = self.index.get(slot.gpu)
         self.dead.clear()
         if at is None:
-            if any(slot.gpu == gpu.id and gpu.fixed and not gpu.drained for gpu in self.pool.gpus):
+            if slot.gpu in self._laid_out:
                 self.fixed.setdefault(shape, []).append(slot)
             return
         foreign = next(gpu.foreign for gpu in self.pool.gpus if gpu.id == slot.gpu)
@@ -170,12 +176,9 @@ class Board:
 
     def copy(self) -> Board:
         """The same GPUs with the same on them, to try things on; nothing is promised there."""
-        other = Board.__new__(Board)
-        other.pool, other.ids, other.index, other.offers = self.pool, self.ids, self.index, self.offers
-        other.room, other.cards, other.dead = room_for(self.pool.geometry), list(self.cards), set()
+        other = Board(self.pool)
+        other.cards = list(self.cards)
         other.fixed = {shape: list(slots) for shape, slots in self.fixed.items()}
-        other._tables, other._keep, other._ready = self._tables, self._keep, False
-        other._promised, other._from_room = [], []
         return other
 
     def count(self, shape: str) -> int:

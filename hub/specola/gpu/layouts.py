@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 from specola.gpu.geometry import GpuModel, Shape
 from specola.gpu.packing import plain_shapes
@@ -47,7 +47,7 @@ def patterns(model: GpuModel) -> tuple[Layout, ...]:
     shapes = [geometry.shapes[shape] for shape in plain_shapes(geometry) if shape in model.profiles]
     found: set[Layout] = set()
 
-    @lru_cache(maxsize=None)
+    @cache
     def lay(free: int, chosen: Layout) -> None:
         fitting = [(shape, start) for shape in shapes for start in shape.starts if _fits(free, shape, start)]
         if not fitting:

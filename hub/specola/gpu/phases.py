@@ -36,7 +36,7 @@ def phases(state: State, now: float) -> Phases:
         if holding.state == "active":
             _active(found, holding, terms, now)
         elif holding.state == "expiring":
-            _expiring(found, holding, now)
+            _expiring(found, holding, terms, now)
         elif holding.state == "offered":
             if holding.expires is not None and holding.expires <= now:
                 found.over.append(Lapse(holding.id))
@@ -66,12 +66,12 @@ def is_idle(holding: Holding, terms: Terms, now: float) -> bool:
     return now - holding.idle_since >= terms.idle_after and now - begun >= terms.youngest
 
 
-def _expiring(found: Phases, holding: Holding, now: float) -> None:
+def _expiring(found: Phases, holding: Holding, terms: Terms, now: float) -> None:
     why = cause(holding)
     if holding.ends_at is not None and holding.ends_at <= now:
         found.over.append(End(holding.id, why))
         found.going.append(holding)
-    elif why in {"term", "released"}:
+    elif why in {"term", "released"} or (holding.expires is not None and holding.expires - now <= terms.notice):
         found.going.append(holding)
     elif holding.computing:
         found.resumed.append(holding)

@@ -39,7 +39,7 @@ def plan(state: State, queue: Sequence[Wish], now: float) -> tuple[Action, ...]:
     actions: list[Action] = [*sorted_out.over, *grants]
     actions += [Spare(holding.id) for holding in sorted_out.resumed]
     if left.wishes or kept.emptied or sorted_out.noticed:
-        asking = Asking(state, sorted_out, counted, kept, grants, now)
+        asking = Asking(state, sorted_out, counted, kept, grants=grants, now=now)
         left = asking.serve(left)
         actions += asking.actions()
     if sorted_out.renewable:

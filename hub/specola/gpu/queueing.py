@@ -136,4 +136,3 @@ def _sits(wish: Wish, seats: dict[Seat, int]) -> bool:
             seats[seat] -= 1
             return True
     return False
-

@@ -54,7 +54,8 @@ class Search:
         self.board = board
         self.candidates: dict[str, list[Candidate]] = defaultdict(list)
         for candidate in candidates:
-            self.candidates[candidate.slot.gpu].append(candidate)
+            if board.offers_on(candidate.slot.gpu):
+                self.candidates[candidate.slot.gpu].append(candidate)
         self._versions = dict.fromkeys(self.candidates, 0)
         self._heaps: dict[str, list[Position]] = {}
         self._dirty: dict[str, set[str]] = {}
@@ -90,7 +91,9 @@ class Search:
         return chosen
 
     def changed(self, gpu: str) -> None:
-        """Candidates of a GPU were chosen: what was known of it is out of date, and it may have room again."""
+        """Something was chosen or placed on a GPU: what was known of it is out of date."""
+        if gpu not in self._versions:
+            return
         self._versions[gpu] += 1
         for dirty in self._dirty.values():
             dirty.add(gpu)

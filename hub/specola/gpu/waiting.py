@@ -89,7 +89,7 @@ class Forecast:
         if needed > able:
             return float("inf")
         # the tenth percentile of the time to so many of equally likely events (Wilson and Hilferty)
-        events = needed * max(0.0, 1 - 1 / (9 * needed) - LUCKY / (3 * needed**0.5)) ** 3
+        events: float = needed * max(0.0, 1 - 1 / (9 * needed) - LUCKY / (3 * needed**0.5)) ** 3
         return events / (state.early_release * able)
 
 
@@ -147,7 +147,7 @@ class Play:
         self._ends: list[_End] = []
         for one in state.holdings:
             if one.pool in self._boards:
-                self._add(ends[one.id], one.id, one.pool, one.slot, one.shape, one.group)
+                self._add(ends[one.id], one.id, one.group, (one.pool, one.slot, one.shape))
         self._keep(kept)
         heapify(self._ends)
         self._open = {
@@ -158,7 +158,8 @@ class Play:
         }
         self._run(list(line), now)
 
-    def _add(self, at: float, lease: str, pool: str, slot: Slot | None, shape: str, group: str) -> None:
+    def _add(self, at: float, lease: str, group: str, place: tuple[str, Slot | None, str]) -> None:
+        pool, slot, shape = place
         self._number += 1
         self._ends.append((at, self._number, lease, pool, slot, shape, group))
         if slot is not None:
@@ -171,7 +172,7 @@ class Play:
             for pool in {pool for pool, _, _ in (*kept.aside, *kept.emptied)}
         }
         for pool, slot, shape in (*kept.aside, *kept.emptied):
-            self._add(closing[pool], "", pool, slot, shape, "")
+            self._add(closing[pool], "", "", (pool, slot, shape))
 
     def _run(self, line: list[Wish], now: float) -> None:
         line = self._admit(line, now)
