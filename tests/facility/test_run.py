@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from specola.cli import run
-from specola.core.errors import StateError
+from specola.core.errors import StateError, Unavailable
+from specola.core.layout import Layout
 from specola.facility import supervisor
 from specola.facility.runtime import Runtime
 
@@ -45,3 +47,28 @@ def test_ctrl_c_while_it_starts_ends_all(
     with pytest.raises(KeyboardInterrupt):
         run.start(runtime_of())
     assert ended == ["programs too"]
+
+
+def test_what_people_run_is_counted_by_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each GPU kernel and server is one; what the launcher cannot say is not guessed."""
+
+    class Answers:
+        def __init__(self, socket: Path, wait: float) -> None:
+            pass
+
+        async def keys(self) -> list[str]:
+            if trouble:
+                raise Unavailable("The launcher does not answer")
+            return ["server.anna", "server.bob.second", "gpu.ab12", "gpu-site.farm.cd", "cluster.x.worker.1", "odd"]
+
+    trouble: list[str] = []
+    monkeypatch.setattr(run, "Launcher", Answers)
+    assert run.programs(Layout(Path("/none"))) == {
+        "Dask process": 1,
+        "GPU kernel": 1,
+        "GPU kernel at a site": 1,
+        "notebook server": 2,
+        "other": 1,
+    }
+    trouble.append("it is away")
+    assert run.programs(Layout(Path("/none"))) is None

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import click
 
-from specola.core.errors import StateError
+from specola.client.launcher import Launcher
+from specola.core.errors import SpecolaError, StateError
 from specola.core.files import read_regular
 from specola.core.layout import Layout, default_base
 from specola.facility import supervisor
@@ -29,6 +32,13 @@ STATE = click.option(
     default=lambda: default_base(root=is_root(), home=Path.home()) / "state",
     help="State directory.  [default: /var/lib/specola/state, or ~/.local/share/specola/state]",
 )
+KINDS = {
+    "server.": "notebook server",
+    "gpu.": "GPU kernel",
+    "gpu-site.": "GPU kernel at a site",
+    "cluster.": "Dask process",
+}
+"""what the keys of people's programs at the launcher begin with"""
 
 
 @click.command()
@@ -144,9 +154,9 @@ def restart(facility: Path | None, state: Path) -> None:
 @STATE
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 def status(state: Path, *, as_json: bool) -> None:
-    """Say which processes answer."""
+    """Say which processes answer, and how much people run."""
     layout = Layout(state.absolute())
-    facts: dict[str, Any] = {"supervisor": supervisor.supervisor_pid(layout), "processes": {}}
+    facts: dict[str, Any] = {"supervisor": supervisor.supervisor_pid(layout), "processes": {}, "programs": None}
     if addresses_file(layout).exists():
         runtime = load_runtime(layout)
         pids = {one.name: one.process.pid for one in supervisor.running(layout)}
@@ -155,11 +165,24 @@ def status(state: Path, *, as_json: bool) -> None:
             process.name: {"pid": pids.get(process.name), "answers": supervisor.healthy(process)}
             for process in table(runtime)
         }
+        facts["programs"] = programs(layout)
     if as_json:
         click.echo(json.dumps(facts, indent=1))
         return
     for name, one in facts["processes"].items():
         click.echo(f"  {'✓' if one['answers'] else '✗'} {name:14} pid {one['pid'] or '–'}")
+    if facts["programs"]:
+        click.echo(f"People run {', '.join(f'{number} × {what}' for what, number in facts['programs'].items())}.")
     if facts["supervisor"] is None:
         click.echo("It is not up.")
         sys.exit(1)
+
+
+def programs(layout: Layout) -> dict[str, int] | None:
+    """How many of each kind the launcher runs for people; None when it does not answer, or not to this account."""
+    try:
+        keys = asyncio.run(Launcher(layout.launcher_socket, wait=0.5).keys())
+    except (OSError, SpecolaError):
+        return None
+    found = Counter(next((words for start, words in KINDS.items() if key.startswith(start)), "other") for key in keys)
+    return dict(sorted(found.items()))
