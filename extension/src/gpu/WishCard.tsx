@@ -16,7 +16,7 @@ export function place(wish: IWish, offers: IOffers | null): string {
   }
   const pools = new Set(wish.wants.map(want => want.pool));
   const waiting = (offers?.pools ?? []).filter(pool => pools.has(pool.name)).reduce((sum, pool) => sum + pool.queued, 0);
-  return `position ${wish.position}${waiting >= wish.position ? ` of ${waiting}` : ''}`;
+  return `position ${wish.position}${waiting > 1 && waiting >= wish.position ? ` of ${waiting}` : ''}`;
 }
 
 /** How much of the longest expected wait is over. */

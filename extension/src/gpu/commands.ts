@@ -15,7 +15,7 @@ export const RENEW = 'specola:renew-gpu';
 export const RELEASE = 'specola:release-gpu';
 export const RESTORE = 'specola:restore-gpu';
 export const SECTION = 'gpu';
-const CATEGORY = 'Specola';
+export const CATEGORY = 'Specola';
 
 /** Ask before a kernel is ended. */
 export async function confirmRelease(lease: ILease): Promise<boolean> {

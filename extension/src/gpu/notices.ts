@@ -3,12 +3,11 @@ import { Notification } from '@jupyterlab/apputils';
 import type { IDisposable } from '@lumino/disposable';
 
 import type { ILease } from '../api/types';
-import { clock, span } from '../ui/format';
+import { clock, many, span } from '../ui/format';
 import { OPEN_PANEL } from '../panel/plugin';
 import { IGpus } from './model';
 import type { GpuModel } from './model';
-import { at, ends, named, notice, outcome } from './words';
-import { savedText } from './Past';
+import { at, ends, named, outcome, shortNotice } from './words';
 
 const LEADS = [2 * 60_000, 10 * 60_000]; // nearest first
 const LOOK_MS = 5_000;
@@ -79,10 +78,10 @@ export class Notices implements IDisposable {
       return Notification.info(`Your GPU is there: ${named(lease)}. ${until}`, { ...stays, actions: [open] });
     }
     if (key.startsWith('reclaimed')) {
-      return Notification.warning(notice(lease), { ...stays, actions: [keep, open] });
+      return Notification.warning(shortNotice(lease), { ...stays, actions: [keep, open] });
     }
     if (key.startsWith('drained') || key === 'ended') {
-      const text = key === 'ended' ? farewell(lease) : notice(lease);
+      const text = key === 'ended' ? farewell(lease) : shortNotice(lease);
       return Notification.warning(text, { ...stays, actions: [open] });
     }
     const left = span(ends(lease) - now);
@@ -99,7 +98,9 @@ export class Notices implements IDisposable {
 }
 
 function farewell(lease: ILease): string {
-  const saved = lease.saved ? ` ${savedText(lease.saved)}` : '';
+  const { names, failed } = lease.saved ?? { names: [], failed: [] };
+  const not = failed.length ? `, ${failed.length} could not be` : '';
+  const saved = lease.saved ? ` ${many(names.length, 'variable')} saved${not}.` : '';
   return `Your GPU (${named(lease)}) is gone: ${outcome(lease)}.${saved}`;
 }
 

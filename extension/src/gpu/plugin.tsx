@@ -1,5 +1,6 @@
 import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { ICommandPalette } from '@jupyterlab/apputils';
+import { ILauncher } from '@jupyterlab/launcher';
 import { INotebookTracker } from '@jupyterlab/notebook';
 import { Signal } from '@lumino/signaling';
 import * as React from 'react';
@@ -9,7 +10,7 @@ import { RESYNC } from '../api/events';
 import type { IEvents } from '../api/events';
 import { IEventStream } from '../api/plugin';
 import { IPanel } from '../panel/token';
-import { addCommands, confirmRelease, SECTION } from './commands';
+import { addCommands, ASK, CATEGORY, confirmRelease, SECTION } from './commands';
 import { Gpu } from './Gpu';
 import type { IActions } from './LeaseCard';
 import { GpuModel, IGpus } from './model';
@@ -47,13 +48,14 @@ export const gpuPlugin: JupyterFrontEndPlugin<GpuModel> = {
   description: 'The section of the panel with the GPUs: what is free, what you hold and wait for; and the commands for them.',
   autoStart: true,
   provides: IGpus,
-  optional: [IPanel, IEventStream, INotebookTracker, ICommandPalette],
+  optional: [IPanel, IEventStream, INotebookTracker, ICommandPalette, ILauncher],
   activate: (
     app: JupyterFrontEnd,
     panel: IPanel | null,
     events: IEvents | null,
     notebooks: INotebookTracker | null,
-    palette: ICommandPalette | null
+    palette: ICommandPalette | null,
+    launcher: ILauncher | null
   ): GpuModel => {
     const model = new GpuModel(new Client(app.serviceManager.serverSettings));
     const actions = actionsIn(app, notebooks, model);
@@ -62,6 +64,7 @@ export const gpuPlugin: JupyterFrontEndPlugin<GpuModel> = {
     app.serviceManager.sessions.runningChanged.connect(() => stage.changed.emit());
     addCommands({ app, panel, palette, model, actions, openForm: () => requestAnimationFrame(() => stage.asked.emit()) });
     listen(events, model);
+    launcher?.add({ command: ASK, category: CATEGORY, rank: 1, args: { isLauncher: true } });
     panel?.add({
       id: SECTION,
       title: 'GPU',

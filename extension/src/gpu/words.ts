@@ -55,6 +55,7 @@ export function named(lease: ILease): string {
   return `${said(lease)} GB on ${lease.model}`;
 }
 
+const JUST_MS = 5000;
 const SIGNALS: Record<ILease['signal'], string> = {
   gpu: "seen by the GPU's own counters",
   process: 'seen by its processes and memory',
@@ -66,7 +67,7 @@ const SIGNALS: Record<ILease['signal'], string> = {
 /** Busy or idle, since when, and how that is known. */
 export function doing(lease: ILease, now: number): string {
   const idle = at(lease.idle_since);
-  const what = Number.isNaN(idle) ? 'in use' : `idle for ${span(now - idle)}`;
+  const what = Number.isNaN(idle) ? 'in use' : now - idle < JUST_MS ? 'idle just now' : `idle for ${span(now - idle)}`;
   return `${lease.signal === 'none' ? 'just started' : what} · ${SIGNALS[lease.signal]}`;
 }
 
@@ -92,6 +93,12 @@ export function notice(lease: ILease): string {
     ? 'Your checkpoint runs first, then your variables are saved as far as they can be.'
     : 'Before that your variables are saved as far as they can be; gpu.checkpoint(save, load) makes sure of what matters.';
   return `${why} ${next}`;
+}
+
+/** The same in the 140 characters that a notification of the Lab has. */
+export function shortNotice(lease: ILease): string {
+  const why = (CAUSES[lease.cause ?? 'term'] ?? CAUSES.term)(clock(ends(lease)));
+  return lease.server === null ? `${why} It is saved first.` : why;
 }
 
 const OUTCOMES: Record<string, string> = {

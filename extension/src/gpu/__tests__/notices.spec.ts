@@ -75,7 +75,7 @@ test('a slice that is there, one that is taken back, and one that is gone', asyn
   expect(keep?.label).toBe('Keep it');
   const saved = { at: later(0), names: ['model'], failed: [], hooks: 1, size: 10 };
   await become({ state: 'ended', outcome: 'reclaimed', saved });
-  expect(said()[2]).toMatch(/is gone: taken back while idle.*Saved at .*: model\./);
+  expect(said()[2]).toMatch(/is gone: taken back while idle.* 1 variable saved\./);
 });
 
 test('what had ended before the page was opened is no news, and nor is what its person did', async () => {
