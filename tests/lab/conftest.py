@@ -13,6 +13,7 @@ import pytest_asyncio
 from jupyter_server.serverapp import ServerApp
 from lab.browsing import lab_context, plain_lab, seen  # noqa: F401 - fixtures of the browser tests
 from lab.fakeapi import FakeFacility
+from lab.gpurig import gpu, service  # noqa: F401 - fixtures of GPU kernels
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
@@ -76,6 +77,9 @@ async def lab(facility: FakeFacility, home: Path) -> AsyncIterator[Lab]:
     app, url = await serve(home)
     async with aiohttp.ClientSession(headers={"Authorization": f"token {LOGIN}"}) as browser:
         yield Lab(app, url, browser, facility, home)
+    watcher = app.web_app.settings.get("specola_gpu_watcher")
+    if watcher is not None:
+        await watcher.stop()
     heartbeat = app.web_app.settings.get("specola_heartbeat")
     if heartbeat is not None:
         await heartbeat.stop()

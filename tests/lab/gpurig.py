@@ -1,3 +1,4 @@
+
 """A real Jupyter server with GPU kernels on real workers, beside the fake service."""
 
 from __future__ import annotations
@@ -6,7 +7,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ class Gpu:
     browser: aiohttp.ClientSession
     fake: FakeGpu
     home: Path
+    clients: list[Any] = field(default_factory=list)
 
     @property
     def half(self) -> Any:
@@ -55,6 +57,7 @@ class Gpu:
             await manager.ready
         client = manager.client()
         client.start_channels()
+        self.clients.append(client)
         await client.wait_for_ready(timeout=PATIENCE)
         return Client(client, manager, name)
 
@@ -101,6 +104,14 @@ class Client:
                 elif said["msg_type"] == "status" and content["execution_state"] == "idle":
                     return "".join(output)
 
+    async def begin(self, code: str) -> str:
+        """Send a cell and wait until it runs; it prints a word first."""
+        message = self.send("print('begun', flush=True)\n" + code)
+        while True:
+            said = await self.client.get_iopub_msg(timeout=PATIENCE)
+            if said["parent_header"].get("msg_id") == message and said["msg_type"] == "stream":
+                return message
+
     async def run(self, code: str, seconds: float = PATIENCE) -> str:
         return await self.finish(self.send(code), seconds)
 
@@ -142,9 +153,12 @@ async def running(fake: FakeGpu, home: Path) -> AsyncIterator[Gpu]:
     port = await fake.wire.start()
     fake.through = lambda told: told.replace(f":{fake.port}/", f":{port}/")
     async with aiohttp.ClientSession(headers={"Authorization": f"token {LOGIN}"}) as browser:
+        rig = Gpu(app, url, browser, fake, home)
         try:
-            yield Gpu(app, url, browser, fake, home)
+            yield rig
         finally:
+            for client in rig.clients:
+                client.stop_channels()
             await shut_down(app)
             await fake.wire.stop()
 
@@ -161,6 +175,8 @@ async def shut_down(app: Any) -> None:
         await heartbeat.facility.close()
     app.http_server.stop()
     await app.http_server.close_all_connections()
+    # when it is collected its sockets are forgotten before they are closed, and that waits for ever
+    app.kernel_manager.context.destroy(linger=0)
     QuietServer.clear_instance()
 
 
@@ -214,31 +230,21 @@ class Cutter:
         await self._server.wait_closed()
 
 
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    place = tmp_path / "home"
-    place.mkdir()
-    monkeypatch.setenv("HOME", str(place))
-    for name in ("CONFIG", "DATA", "RUNTIME"):
-        monkeypatch.setenv(f"JUPYTER_{name}_DIR", str(tmp_path / name))
-    return place
-
-
 @pytest_asyncio.fixture
-async def fake(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeGpu]:
-    service = FakeGpu(tmp_path)
-    monkeypatch.setenv("SPECOLA_API_URL", await service.start())
+async def service(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeGpu]:
+    fake = FakeGpu(tmp_path)
+    monkeypatch.setenv("SPECOLA_API_URL", await fake.start())
     monkeypatch.setenv("JUPYTERHUB_API_TOKEN", TOKEN)
     monkeypatch.delenv("JUPYTERHUB_PUBLIC_URL", raising=False)
-    yield service
-    await service.stop()
-    service.end_workers()
+    yield fake
+    await fake.stop()
+    fake.end_workers()
 
 
 @pytest_asyncio.fixture
-async def gpu(fake: FakeGpu, home: Path) -> AsyncIterator[Gpu]:
-    async with running(fake, home) as rig:
+async def gpu(service: FakeGpu, home: Path) -> AsyncIterator[Gpu]:
+    async with running(service, home) as rig:
         yield rig
 
 
-__all__ = ["TOKEN", "Client", "Cutter", "Gpu", "fake", "gpu", "home", "running", "serve", "until"]
+__all__ = ["TOKEN", "Client", "Cutter", "Gpu", "gpu", "running", "serve", "service", "until"]

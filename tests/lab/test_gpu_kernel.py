@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from jupyter_client.provisioning import KernelProvisionerFactory
 from lab.fakeservice import FakeGpu
-from lab.gpurig import Gpu, fake, gpu, home, running, until  # noqa: F401 - fixtures
+from lab.gpurig import Gpu, running, until
 from specola_lab.gpu.leases import HOW_TO_ASK
 
 
@@ -48,9 +48,11 @@ async def test_nothing_of_a_gpu_kernel_listens_on_a_port(gpu: Gpu) -> None:
     kernel = await gpu.kernel()
     code = """
 import os, pathlib
-inodes = {os.readlink(f"/proc/{pid}/fd/{fd}")[8:-1] for pid in (os.getpid(), os.getppid()) for fd in os.listdir(f"/proc/{pid}/fd")
-          if os.path.exists(f"/proc/{pid}/fd/{fd}") and os.readlink(f"/proc/{pid}/fd/{fd}").startswith("socket:")}
-rows = [row.split() for name in ("tcp", "tcp6", "udp", "udp6") for row in pathlib.Path(f"/proc/self/net/{name}").read_text().splitlines()[1:]]
+places = [one for pid in (os.getpid(), os.getppid()) for one in pathlib.Path(f"/proc/{pid}/fd").iterdir()]
+links = [os.readlink(place) for place in places if os.path.lexists(place)]
+inodes = {link[8:-1] for link in links if link.startswith("socket:")}
+tables = [pathlib.Path(f"/proc/self/net/{name}").read_text() for name in ("tcp", "tcp6", "udp", "udp6")]
+rows = [row.split() for table in tables for row in table.splitlines()[1:]]
 print([row[1] for row in rows if row[9] in inodes and row[3] in ("0A", "07")])
 """
     assert await kernel.run(code) == "[]\n"
@@ -72,8 +74,7 @@ async def test_what_a_forked_child_prints_arrives(gpu: Gpu) -> None:
 
 async def test_a_running_cell_is_interrupted(gpu: Gpu) -> None:
     kernel = await gpu.kernel()
-    message = kernel.send("print('begun', flush=True)\nimport time\ntime.sleep(600)")
-    await until(lambda: kernel.manager.execution_state == "busy")
+    message = await kernel.begin("import time\ntime.sleep(600)")
     async with gpu.browser.post(f"{gpu.url}api/kernels/{kernel.id}/interrupt") as answer:
         assert answer.status == 204
     with pytest.raises(AssertionError, match="KeyboardInterrupt"):
@@ -190,7 +191,7 @@ async def test_a_lease_has_one_kernel(gpu: Gpu) -> None:
     assert await kernel.run("print(1)") == "1\n"
 
 
-async def test_outside_of_a_facility_it_says_where_it_starts(home: Path) -> None:  # noqa: F811
+async def test_outside_of_a_facility_it_says_where_it_starts(home: Path) -> None:
     from jupyter_client.manager import AsyncKernelManager
 
     manager = AsyncKernelManager(kernel_name="specola-gpu")
@@ -272,10 +273,10 @@ async def test_a_confirmation_that_does_not_arrive_is_repeated(gpu: Gpu) -> None
     await until(lambda: one_lease(gpu)["state"] == "active")
 
 
-async def test_a_server_that_stops_leaves_no_worker(fake: FakeGpu, home: Path) -> None:  # noqa: F811
-    async with running(fake, home) as rig:
+async def test_a_server_that_stops_leaves_no_worker(service: FakeGpu, home: Path) -> None:
+    async with running(service, home) as rig:
         await rig.kernel()
-    await until(lambda: fake.workers["lease-1"].poll() is not None, what="the worker's end")
+    await until(lambda: service.workers["lease-1"].poll() is not None, what="the worker's end")
 
 
 async def test_a_worker_that_is_killed_takes_its_kernel_with_it_and_the_lease_is_told(gpu: Gpu) -> None:

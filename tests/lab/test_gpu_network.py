@@ -1,3 +1,4 @@
+# ruff: noqa: ASYNC240 - a test waits for what it sees, and may read a file
 """The connection of a GPU kernel: cut, hung up on, presented with stolen secrets, and behind a NAT."""
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from lab.gpurig import Client, Cutter, Gpu, fake, gpu, home, until  # noqa: F401 - fixtures
+from lab.gpurig import Client, Cutter, Gpu, until
 from specola_lab.gpu import address, wire
 
 PRINT = """
@@ -242,7 +243,10 @@ async def test_the_secret_is_in_no_log_and_no_answer(gpu: Gpu, caplog: pytest.Lo
 
 ADDRESSES = {
     "the operator's word": (
-        {"SPECOLA_RELAY_URL": "https://inside.example/user/anna/", "JUPYTERHUB_PUBLIC_URL": "https://hub.example/user/anna/"},
+        {
+            "SPECOLA_RELAY_URL": "https://inside.example/user/anna/",
+            "JUPYTERHUB_PUBLIC_URL": "https://hub.example/user/anna/",
+        },
         "wss://inside.example/user/anna/specola/gpu/relay/",
     ),
     "the hub's public URL": (
@@ -310,8 +314,7 @@ async def test_a_worker_that_can_only_dial_out_serves_a_kernel(gpu: Gpu, behind_
     )
     said = await kernel.run(PRINT.format(count=100, size=20_000, pause=0))
     assert await same(kernel, said)
-    message = kernel.send("import time; time.sleep(600)")
-    await until(lambda: kernel.manager.execution_state == "busy")
+    message = await kernel.begin("import time; time.sleep(600)")
     await kernel.manager.interrupt_kernel()
     with pytest.raises(AssertionError, match="KeyboardInterrupt"):
         await kernel.finish(message)

@@ -1,3 +1,4 @@
+# ruff: noqa: ASYNC240 - a test waits for what it sees, and may read a file
 """What a GPU kernel leaves behind: checkpoints, and its variables as far as they can be saved."""
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab.gpurig import Client, Gpu, fake, gpu, home, until  # noqa: F401 - fixtures
+from lab.gpurig import Client, Gpu, until
 from specola_lab import gpu as api
-from specola_lab.gpu import snapshots
+from specola_lab.gpu import shelf
 from specola_worker.kernel import pickling, snapshot, state
 
 NOTEBOOK = """
@@ -114,7 +115,8 @@ def test_a_stand_in_takes_whatever_is_put_into_it() -> None:
 
 
 def test_what_comes_after_one_that_cannot_be_read_is_said_to(tmp_path: Path) -> None:
-    made = namespace("def fail():\n    raise ValueError('no such device')\nclass Bad:\n    def __reduce__(self):\n        return fail, ()")
+    fail = "def fail():\n    raise ValueError('no such device')\n"
+    made = namespace(fail + "class Bad:\n    def __reduce__(self):\n        return fail, ()")
     made |= {"bad": made["Bad"](), "after": 1}
     names, failed = dump(tmp_path / "n", made)
     assert failed == []
@@ -261,7 +263,7 @@ def test_a_hook_whose_load_cannot_be_kept_is_listed(tmp_path: Path) -> None:
 
     lock = threading.Lock()
     manifest = snapshot.write(
-        plan(tmp_path / "a", namespace(), [snapshot.Hook("x", lambda: None, lambda: lock.acquire())])
+        plan(tmp_path / "a", namespace(), [snapshot.Hook("x", lambda: None, lambda: lock.locked())])  # noqa: PLW0108 - a closure
     )
     assert "could not be kept" in manifest["failed"][0]["why"]
 
@@ -276,16 +278,16 @@ def test_a_snapshot_replaces_the_one_before_and_only_the_newest_five_are_kept(tm
     snapshot.read(tmp_path / "lease-6", back, [])
     assert back["x"] == 60
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
-    assert snapshots.listing(tmp_path) == snapshot.listing(tmp_path)
+    assert shelf.listing(tmp_path) == snapshot.listing(tmp_path)
 
 
 def test_a_manifest_that_is_none_is_passed_over(tmp_path: Path) -> None:
     for name, text in {"a": "nonsense", "b": "[]"}.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "manifest.json").write_text(text)
-    assert snapshots.listing(tmp_path) == []
-    assert snapshots.find(tmp_path, "../a") is None
-    assert snapshots.find(tmp_path, "c") is None
+    assert shelf.listing(tmp_path) == []
+    assert shelf.find(tmp_path, "../a") is None
+    assert shelf.find(tmp_path, "c") is None
 
 
 def test_outside_of_a_gpu_kernel_it_says_where_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -353,12 +355,11 @@ async def test_an_idle_kernel_is_saved_and_offered_in_the_next_one(gpu: Gpu) -> 
 async def test_a_busy_kernel_is_saved_beside_its_cell_which_then_is_interrupted(gpu: Gpu) -> None:
     kernel = await gpu.kernel()
     await kernel.run(CHECKPOINT)
-    message = kernel.send(
+    message = await kernel.begin(
         "import time\ntry:\n    while True:\n        state['epoch'] += 1; time.sleep(0.01)\n"
         "except KeyboardInterrupt:\n    state['stopped'] = True"
     )
     finishing = asyncio.create_task(kernel.finish(message))
-    await until(lambda: kernel.manager.execution_state == "busy")
     saved = await save(gpu)
     await finishing
     assert saved["hooks"] == 1

@@ -1,3 +1,4 @@
+# ruff: noqa: ASYNC110 - a test waits for what it sees, and may read a file
 """The wire between a GPU kernel and its server: what passes once, whatever happens to the connection."""
 
 from __future__ import annotations
@@ -223,7 +224,12 @@ FRAMES = {
     "too early": b"D" + bytes([0, 1]) + (2).to_bytes(8, "big"),
     "too large": b"D" + bytes([0, 0]) + (1).to_bytes(8, "big") + bytes(wire.LARGEST_FRAME),
     "no message": b"D" + bytes([0, 1]) + (1).to_bytes(8, "big") + b"xx",
-    "lengths that do not add up": b"D" + bytes([0, 1]) + (1).to_bytes(8, "big") + (1).to_bytes(4, "big") + bytes(7) + b"\x09",
+    "lengths that do not add up": b"D"
+    + bytes([0, 1])
+    + (1).to_bytes(8, "big")
+    + (1).to_bytes(4, "big")
+    + bytes(7)
+    + b"\x09",
     "an acknowledgement of nothing": b"A" + (5).to_bytes(8, "big") * len(wire.CHANNELS),
     "a short acknowledgement": b"A" + bytes(3),
 }
@@ -302,7 +308,11 @@ async def test_a_question_gets_its_answer_or_the_reason_why_not() -> None:
 
     asking, answering = conversation({"double": double, "refuse": refuse, "fail": fail})
     assert (await asking.ask("double", b"xyz", number=4))["twice"] == 8
-    for do, words in {"refuse": "The disk is full.", "fail": "fail failed: RuntimeError", "?": "different versions"}.items():
+    for do, words in {
+        "refuse": "The disk is full.",
+        "fail": "fail failed: RuntimeError",
+        "?": "different versions",
+    }.items():
         with pytest.raises(CallError, match=words):
             await asking.ask(do)
     await asking.tell("double", b"", number=1)

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 PIECE = 1024**2
+LIMIT = 256 * 1024**2
+"""bytes of a working folder, in each direction"""
 MOST_FILES = 20_000
 NOT_CARRIED = {"__pycache__", "node_modules"}
 NO_ROOM = "no room left within the limit"

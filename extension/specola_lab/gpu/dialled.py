@@ -1,4 +1,4 @@
-"""`specola/gpu/relay/<kernel>`: the websocket that the worker of a GPU kernel opens, with a secret instead of a login."""
+"""`specola/gpu/relay/<kernel>`: the websocket that a kernel's worker opens, with a secret instead of a login."""
 
 from __future__ import annotations
 

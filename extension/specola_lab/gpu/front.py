@@ -28,7 +28,7 @@ def private_directory() -> Path:
     for place in (os.environ.get("JUPYTER_RUNTIME_DIR", ""), tempfile.gettempdir()):
         if place and len(place) < LONGEST_PATH and Path(place).is_dir():
             return Path(tempfile.mkdtemp(prefix="sg-", dir=place))
-    return Path(tempfile.mkdtemp(prefix="sg-", dir="/tmp"))  # noqa: S108 - made 0700
+    return Path(tempfile.mkdtemp(prefix="sg-", dir="/tmp"))
 
 
 class Front:
@@ -39,7 +39,7 @@ class Front:
         self.directory = private_directory()
         self.prefix = str(self.directory / "k")
         self._context = zmq.asyncio.Context()
-        self._plain = zmq.Context.shadow(self._context.underlying)
+        self._plain: zmq.Context[zmq.Socket[bytes]] = zmq.Context.shadow(self._context.underlying)
         self._routers = {name: self._context.socket(zmq.ROUTER) for name in PORTS if name != "iopub"}
         self._output = self._plain.socket(zmq.PUB)
         # a publisher drops what a reader has no room for; this one waits for its readers for a while
@@ -59,7 +59,7 @@ class Front:
         """Listen; again after jupyter-server has removed the files, as it does for each restart."""
         for name, one in (*self._routers.items(), ("iopub", self._output)):
             if one.LAST_ENDPOINT:
-                one.unbind(one.LAST_ENDPOINT)
+                one.unbind(self._address(name))
             one.bind(self._address(name))
 
     async def _pump(self, name: str) -> None:

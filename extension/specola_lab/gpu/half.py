@@ -1,4 +1,4 @@
-"""What this server does for GPU kernels, in one object: it is what the provisioner, the handlers and the watcher share."""
+"""What this server does for GPU kernels, in one object: provisioner, handlers and watcher share it."""
 
 from __future__ import annotations
 
@@ -88,10 +88,10 @@ class GpuHalf:
             return None
 
     async def bring(self, link: KernelLink, directory: str) -> None:
-        """Let the working folder travel to a kernel that does not see it; CallError."""
-        if link.about.get("home") == "sync" and directory:
-            link.wait_for("Your working folder travels to it.")
-            await self.travels[link.kernel_id].bring(Path(directory))
+        """Let the folder that the kernel starts in travel to one that does not see it; CallError."""
+        if link.about.get("home") == "sync":
+            link.say("Your working folder travels to it.")
+            await self.travels[link.kernel_id].bring(Path(directory or self.root))
 
     def confirm(self, link: KernelLink) -> None:
         """Tell the service that the kernel is ready, until it has heard it."""
@@ -130,9 +130,12 @@ class GpuHalf:
         manager.reason = link.reason
         manager.execution_state = "dead"
         manager.stop_restarter()
+        if link.kernel_id in manager.parent:
+            manager.parent.stop_watching_activity(link.kernel_id)
         restarter = getattr(manager, "_restarter", None)
         if restarter is not None:
             restarter._fire_callbacks("dead")  # noqa: SLF001 - upstream has no other way to say so
+        self.begin(manager.cleanup_resources())
 
     async def save(self, link: KernelLink, within: float = SAVE_SECONDS) -> dict[str, Any]:
         """Have the kernel's hooks run and its variables saved; what the service is told of it."""

@@ -108,9 +108,7 @@ class Leases:
 
     async def start_kernel(self, lease: str, **body: Any) -> Lease:
         """Ask for the worker of a kernel; asked again it is the same one."""
-        return self.update(
-            await self._ask("POST", self._path(lease, "kernel"), {"token": self.token(lease), **body})
-        )
+        return self.update(await self._ask("POST", self._path(lease, "kernel"), {"token": self.token(lease), **body}))
 
     async def confirm(self, lease: str) -> Lease:
         """The kernel is ready: the lease's clock starts."""

@@ -1,8 +1,9 @@
 """GPU kernels of this server: who may dial in for each, and what is known of it.
 
-A kernel is `waiting` for its lease or site, `starting` once its worker has dialled, `ready` when it has answered, `lost`
-while its connection is down, and `ended` with a reason. The one-time secret that opens the connection is kept only as
-a hash; it is good again if the worker's greeting did not arrive. The session's secret replaces it for reconnections.
+A kernel is `waiting` for its lease or site, `starting` once its worker has dialled, `ready` when it has answered,
+`lost` while its connection is down, and `ended` with a reason. The one-time secret that opens the connection is kept
+only as a hash; it is good again if the worker's greeting did not arrive. The session's secret replaces it for
+reconnections.
 """
 
 from __future__ import annotations
@@ -145,10 +146,10 @@ class KernelLink:
         """Whether a kernel runs there, as far as anybody can say."""
         return self.state != "ended" and self.pid is not None
 
-    def wait_for(self, reason: str) -> None:
-        """Say why it does not start yet."""
-        if self.state == "waiting" and reason != self.reason:
-            self._become("waiting", reason)
+    def say(self, reason: str) -> None:
+        """Say why it is not ready yet."""
+        if reason != self.reason:
+            self._become(self.state, reason)
 
     def _become(self, state: State, reason: str = "") -> None:
         self.state, self.reason, self.since = state, reason, time.time()
@@ -197,7 +198,9 @@ class Registry:
 
     def add(self, link: KernelLink) -> None:
         """A kernel is about to start."""
-        old = [name for name, one in self.links.items() if one.state == "ended" and time.time() - one.since > KEPT_SECONDS]
+        old = [
+            name for name, one in self.links.items() if one.state == "ended" and time.time() - one.since > KEPT_SECONDS
+        ]
         for name in old:
             del self.links[name]
         self.links[link.kernel_id] = link

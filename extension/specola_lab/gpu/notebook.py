@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ class OnGrant:
     async def _kernel(self, lease: Lease, path: str) -> Any:
         """Start a kernel for the lease; jupyter-server's manager of it, once it is ready."""
         kernels = self.app.kernel_manager
-        environment = {**_environment(), "SPECOLA_GPU_LEASE": lease["id"]}
+        environment = {**os.environ, "SPECOLA_GPU_LEASE": lease["id"]}
         name = await kernels.start_kernel(kernel_name=KERNEL, path=path, env=environment)
         manager = kernels.get_kernel(name)
         await manager.ready
@@ -49,7 +50,9 @@ class OnGrant:
         path = self._inside(str(lease["notebook"]))
         session = self.app.session_manager
         manager = await self._kernel(lease, str(Path(lease["notebook"]).parent))
-        await session.create_session(path=lease["notebook"], name=path.name, type="notebook", kernel_id=manager.kernel_id)
+        await session.create_session(
+            path=lease["notebook"], name=path.name, type="notebook", kernel_id=manager.kernel_id
+        )
         notebook = await asyncio.to_thread(nbformat.read, path, 4)
         client = NotebookClient(notebook, km=manager, timeout=None, resources={})
 
@@ -79,16 +82,10 @@ class OnGrant:
         return found
 
 
-def _environment() -> dict[str, str]:
-    import os
-
-    return dict(os.environ)
-
-
 def _write(notebook: Any, path: Path) -> None:
     import nbformat
 
     aside = path.with_name(f".{path.name}.running")
-    nbformat.write(notebook, aside)
+    aside.write_text(nbformat.writes(notebook))  # type: ignore[no-untyped-call]
     aside.chmod(path.stat().st_mode)
     aside.replace(path)

@@ -7,11 +7,11 @@ lie in a directory of this server, and what is written to them travels over the 
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
+from pathlib import Path
 from typing import Any
 
-from jupyter_client.provisioning import KernelProvisionerBase
+from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 from jupyter_client.session import Session
 
 from specola_lab.gpu.calls import CallError
@@ -100,18 +100,13 @@ class SpecolaGpuProvisioner(KernelProvisionerBase):
     def _tell(self, link: KernelLink, lease: Lease) -> None:
         if lease["state"] in OVER:
             raise LeaseError(over(lease))
-        link.wait_for(lease.get("reason") or "Its machine gets it ready.")
+        link.say(lease.get("reason") or "Its machine gets it ready.")
         self.parent.reason = link.reason
 
     def _connect(self, link: KernelLink, key: str) -> None:
-        ports = {f"{name}_port": number for number, name in enumerate(PORTS, 1)}
-        self.connection_info = {
-            "transport": "ipc",
-            "ip": link.front.prefix,
-            "key": key.encode(),
-            "signature_scheme": "hmac-sha256",
-            **ports,
-        }
+        known: Any = {f"{name}_port": number for number, name in enumerate(PORTS, 1)}
+        known |= {"transport": "ipc", "ip": link.front.prefix, "key": key.encode(), "signature_scheme": "hmac-sha256"}
+        self.connection_info = known
 
     async def _begin(self, link: KernelLink, environment: dict[str, str], directory: str) -> None:
         passed = {name: environment[name] for name in PASSED_ON if name in environment}
@@ -152,7 +147,7 @@ class SpecolaGpuProvisioner(KernelProvisionerBase):
 
     async def wait(self) -> int | None:
         """Wait until it has ended."""
-        while (code := await self.poll()) is None:
+        while (code := await self.poll()) is None:  # noqa: ASYNC110 - as jupyter_client itself waits
             await asyncio.sleep(POLL_SECONDS)
         return code
 
@@ -177,4 +172,4 @@ class SpecolaGpuProvisioner(KernelProvisionerBase):
     def resolve_path(self, path: str) -> str | None:
         """Only of a home that both ends see: the path itself, where it exists."""
         shared = self.link is not None and self.link.about.get("home") == "shared"
-        return os.path.realpath(path) if shared and os.path.exists(path) else None
+        return str(Path(path).resolve()) if shared and Path(path).exists() else None

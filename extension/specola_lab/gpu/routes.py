@@ -12,10 +12,9 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from specola_lab.base import SpecolaHandler
-from specola_lab.gpu import carry, snapshots
+from specola_lab.gpu import carry, shelf
 from specola_lab.gpu.dialled import DialledHandler
 from specola_lab.gpu.half import GpuHalf
-from specola_lab.gpu.travel import SYNC_LIMIT
 
 NONE_SUCH = "There is no such snapshot"
 MOST_NAMED = 50
@@ -48,7 +47,7 @@ class SnapshotsHandler(HalfHandler):
     @authorized
     async def get(self) -> None:
         """Manifests, newest first."""
-        items = await asyncio.to_thread(snapshots.listing, self.half.snapshots)
+        items = await asyncio.to_thread(shelf.listing, self.half.snapshots)
         self.finish(json.dumps({"items": items}))
 
 
@@ -59,7 +58,7 @@ class SnapshotHandler(HalfHandler):
     @authorized
     async def delete(self, name: str) -> None:
         """Forget it."""
-        directory = snapshots.find(self.half.snapshots, name)
+        directory = shelf.find(self.half.snapshots, name)
         if directory is None:
             self.problem(404, NONE_SUCH)
             return
@@ -74,8 +73,8 @@ class RestoreHandler(HalfHandler):
     @web.authenticated
     @authorized
     async def post(self, name: str) -> None:
-        """Body `{"kernel_id": …}`; answers `{"code"}`, the cell to run, so that its outcome shows where the person is."""
-        directory = snapshots.find(self.half.snapshots, name)
+        """Body `{"kernel_id"}`; answers `{"code"}`, the cell to run: its outcome shows where the person is."""
+        directory = shelf.find(self.half.snapshots, name)
         if directory is None:
             self.problem(404, NONE_SUCH)
             return
@@ -94,23 +93,28 @@ class FolderHandler(HalfHandler):
     @authorized
     async def get(self) -> None:
         """`?path=` below the home: files and bytes that go, and the first of those that do not."""
-        root = Path(self.half.root).resolve()
-        folder = (root / self.get_argument("path", "")).resolve()
-        if not folder.is_relative_to(root) or not folder.is_dir():
+        cargo = await asyncio.to_thread(self._look, self.get_argument("path", ""))
+        if cargo is None:
             self.problem(404, "There is no such folder")
             return
-        cargo = await asyncio.to_thread(lambda: carry.pack(carry.look(folder), SYNC_LIMIT))
         self.finish(
             json.dumps(
                 {
                     "files": len(cargo.entries),
                     "bytes": cargo.size,
-                    "limit": SYNC_LIMIT,
+                    "limit": carry.LIMIT,
                     "left_out": cargo.left_out[:MOST_NAMED],
                     "left_out_files": len(cargo.left_out),
                 }
             )
         )
+
+    def _look(self, path: str) -> carry.Cargo | None:
+        root = Path(self.half.root).resolve()
+        folder = (root / path).resolve()
+        if not folder.is_relative_to(root) or not folder.is_dir():
+            return None
+        return carry.pack(carry.look(folder), carry.LIMIT)
 
 
 def handlers(half: GpuHalf) -> list[tuple[str, Any, dict[str, Any]]]:

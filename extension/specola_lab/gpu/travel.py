@@ -8,12 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from specola_lab.gpu import carry, snapshots
+from specola_lab.gpu import carry, shelf
 from specola_lab.gpu.calls import CallError, Calls, Fields, Handler
 
 MIB = 1024**2
-SYNC_LIMIT = 256 * MIB
-"""of a working folder, in each direction"""
 SNAPSHOT_LIMIT = 512 * MIB
 """of the variables in a snapshot that travels"""
 HOOKS_LIMIT = 2048 * MIB
@@ -47,7 +45,7 @@ class Travel:
     async def bring(self, folder: Path) -> None:
         """Send the working folder, as much of it as fits; CallError."""
         self._work = folder
-        cargo = await asyncio.to_thread(lambda: carry.pack(carry.look(folder), SYNC_LIMIT))
+        cargo = await asyncio.to_thread(lambda: carry.pack(carry.look(folder), carry.LIMIT))
         self.left_out = cargo.left_out
         self._known = {entry.path: entry for entry in cargo.entries}
         await self._send("work", "", folder, cargo.entries)
@@ -59,25 +57,25 @@ class Travel:
                 await self.calls.tell("piece", data, **said)
 
     async def _list(self, _said: Fields, _: list[bytes]) -> Fields:
-        return {"snapshots": await asyncio.to_thread(snapshots.listing, self._place)}
+        return {"snapshots": await asyncio.to_thread(shelf.listing, self._place)}
 
     async def _fetch(self, said: Fields, _: list[bytes]) -> None:
-        directory = snapshots.find(self._place, str(said["name"]))
+        directory = shelf.find(self._place, str(said["name"]))
         if directory is None:
             raise CallError("There is no such snapshot.")
         await self._send("snapshot", directory.name, directory, await asyncio.to_thread(carry.look, directory))
 
     def _aside(self, name: str) -> Path:
-        if not snapshots.NAME.fullmatch(name):
+        if not shelf.NAME.fullmatch(name):
             raise CallError("That is no name of a snapshot.")
         return self._place / f".{name}.partial"
 
     async def _receive(self, said: Fields, _: list[bytes]) -> None:
         size = int(said["size"])
         if said["root"] == "work":
-            if self._work is None or size > SYNC_LIMIT:
-                raise CallError(f"What has changed is {size / MIB:.0f} MiB; {SYNC_LIMIT // MIB} may travel.")
-            self._receiver = carry.Receiver(self._work, SYNC_LIMIT, self._known)
+            if self._work is None or size > carry.LIMIT:
+                raise CallError(f"What has changed is {size / MIB:.0f} MiB; {carry.LIMIT // MIB} may travel.")
+            self._receiver = carry.Receiver(self._work, carry.LIMIT, self._known)
             return
         if size > HOOKS_LIMIT:
             raise CallError(f"The snapshot is {size / MIB:.0f} MiB; {HOOKS_LIMIT // MIB} may travel.")
@@ -100,4 +98,4 @@ class Travel:
             self.beside += receiver.beside
         else:
             name = str(said["name"])
-            await asyncio.to_thread(snapshots.put, self._aside(name), self._place / name)
+            await asyncio.to_thread(shelf.put, self._aside(name), self._place / name)

@@ -1,9 +1,9 @@
 """Follows the service's events for this person's leases, and does what they ask of this server.
 
 One stream for the whole server, opened again when it breaks; while nothing happens nothing is done. A lease that is
-`saving` gets its kernel saved; one that has ended takes its kernel with it; one that is `offered` with `on_grant` kernel or
-notebook gets its kernel here, also with no browser open. What a kernel does is reported every half minute, and at once
-when it changes.
+`saving` gets its kernel saved; one that has ended takes its kernel with it; one that is `offered` with `on_grant`
+kernel or notebook gets its kernel here, also with no browser open. What a kernel does is reported every half minute,
+and at once when it changes.
 """
 
 from __future__ import annotations

@@ -349,5 +349,5 @@ class Link:
 
     async def _watch(self, connection: Connection) -> None:
         loop = asyncio.get_running_loop()
-        while self._connection is connection and loop.time() - self._heard < SILENT_SECONDS:
+        while self._connection is connection and loop.time() - self._heard < SILENT_SECONDS:  # noqa: ASYNC110
             await asyncio.sleep(ALIVE_SECONDS)

@@ -14,9 +14,9 @@ import time
 import types
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
-import cloudpickle
+import cloudpickle  # type: ignore[import-untyped]
 
 WHY_LENGTH = 300
 _target: dict[str, Any] = {}
@@ -93,7 +93,7 @@ class Missing:
 
     def __init__(self, *_: Any, **__: Any) -> None: ...
 
-    def __new__(cls, *_: Any, **__: Any) -> Missing:
+    def __new__(cls, *_: Any, **__: Any) -> Self:
         """Whatever it was made from."""
         return super().__new__(cls)
 

@@ -58,8 +58,11 @@ class Sockets:
         """Let the last words of a kernel that has ended through, for so long at most."""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
-        while loop.time() < until and (self._quiet_since is None or loop.time() - self._quiet_since < QUIET_SECONDS):
-            await asyncio.sleep(QUIET_SECONDS / 3)  # noqa: ASYNC110 - silence sets no event
+        while loop.time() < until and not self._quiet(loop.time()):  # noqa: ASYNC110 - silence sets no event
+            await asyncio.sleep(QUIET_SECONDS / 3)
+
+    def _quiet(self, now: float) -> bool:
+        return self._quiet_since is not None and now - self._quiet_since >= QUIET_SECONDS
 
     async def close(self) -> None:
         """Let go of the kernel."""

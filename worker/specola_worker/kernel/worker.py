@@ -90,7 +90,12 @@ class Worker:
         loop.add_signal_handler(signal.SIGTERM, self._finish, "term")
         self.link.start()
         dialler = dialling.Dialler(self.link, self.order.relay_url, self.order.secret, self.order.grace)
-        about = {"key": self.key, "home": self.order.home, "lease": self.order.lease, "gpu": self.order.gpu}
+        about: dict[str, Any] = {
+            "key": self.key,
+            "home": self.order.home,
+            "lease": self.order.lease,
+            "gpu": self.order.gpu,
+        }
         about |= {"simulated": self.order.simulated, "pid": os.getpid()}
         dialling_task = asyncio.create_task(dialler.run(self._greeted, **about))
         dialling_task.add_done_callback(lambda task: None if task.cancelled() else self._finish(task.result()))
@@ -173,10 +178,7 @@ class Worker:
                 await self.run.ended.wait()
             self.runs += 1
             prefix = str(self.private / f"k{self.runs}")
-            file = Path(f"{prefix}.json")
-            ports = {f"{name}_port": number for number, name in enumerate(PORTS, 1)}
-            file.write_text(json.dumps({"transport": "ipc", "ip": prefix, "key": self.key, **ports}))
-            file.chmod(0o600)
+            file = self._connection_file(prefix)
             beside = child.Beside(self._asked, self._hooks)
             with await beside.open() as theirs:
                 pid = await self.nursery.start(self._kernel_order(said, file), theirs)
@@ -184,6 +186,13 @@ class Worker:
             if pid in self._starting:  # it has ended already
                 self._kernel_ended(pid, self._starting.pop(pid))
         return {"pid": pid}
+
+    def _connection_file(self, prefix: str) -> Path:
+        file = Path(f"{prefix}.json")
+        ports = {f"{name}_port": number for number, name in enumerate(PORTS, 1)}
+        file.write_text(json.dumps({"transport": "ipc", "ip": prefix, "key": self.key, **ports}))
+        file.chmod(0o600)
+        return file
 
     def _kernel_order(self, said: dict[str, Any], file: Path) -> dict[str, Any]:
         order = self.order
@@ -238,19 +247,33 @@ class Worker:
             raise CallError(f"The kernel {why}: it could not be saved.") from None
         self._saved_with = run
         if self.order.home != "shared" and self.link.connected:
-            await self._send_folder("snapshot", self.snapshots / self.order.lease, {})
-        if self.order.home == "sync" and self.link.connected:
-            self._brought |= await self._send_folder("work", self.work, self._brought)
+            answer["failed"] += await self._send_home()
         return {key: answer[key] for key in ("names", "failed", "hooks", "size")}
 
-    async def _send_folder(self, root: str, folder: Path, before: dict[str, carry.Entry]) -> dict[str, carry.Entry]:
-        entries = await asyncio.to_thread(lambda: carry.changed(carry.look(folder), before))
+    async def _send_home(self) -> list[dict[str, str]]:
+        """What the person's home does not see: what has changed in the working folder, then the snapshot. CallError."""
+        failed = []
+        if self.order.home == "sync":
+            cargo = await asyncio.to_thread(
+                lambda: carry.pack(carry.changed(carry.look(self.work), self._brought), carry.LIMIT)
+            )
+            failed += [{"name": f"file {one['name']}", "why": one["why"]} for one in cargo.left_out]
+            try:
+                await self._send_folder("work", self.work, cargo.entries)
+            except CallError as error:
+                failed.append({"name": "working folder", "why": str(error)})
+            else:
+                self._brought |= {entry.path: entry for entry in cargo.entries}
+        folder = self.snapshots / self.order.lease
+        await self._send_folder("snapshot", folder, await asyncio.to_thread(carry.look, folder))
+        return failed
+
+    async def _send_folder(self, root: str, folder: Path, entries: list[carry.Entry]) -> None:
         await self.calls.ask("receive", root=root, name=self.order.lease, size=sum(entry.size for entry in entries))
         for entry in entries:
             for said, data in carry.pieces(folder, entry):
                 await self.calls.tell("piece", data, **said)
         await self.calls.ask("received", root=root, name=self.order.lease)
-        return {entry.path: entry for entry in entries}
 
     async def _receive(self, said: dict[str, Any], _: list[bytes]) -> None:
         """Get ready for a folder: the working folder, or a snapshot of the person's."""
