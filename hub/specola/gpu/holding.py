@@ -110,7 +110,8 @@ class Holding:
             changes = {"kernel": wish.kernel_id, "begun": now}
         else:
             changes |= {"state": "starting", "reason": f"It starts on {runner.site}."}
-        self._store.move(held.id, (held.state,), **changes)
+        if not self._store.move(held.id, (held.state,), **changes):
+            raise Conflict("This lease has just changed", "Read it again.")
         self._tell.lease(held.id)
         try:
             await runner.start(await self._work(held, pool, wish))

@@ -37,6 +37,9 @@ from specola.gpu.views import choice, gib_of, held_by, moment, profile_name, wai
 DAY = 86400.0
 LARGER = 3
 """how many sizes up are shown beside the one that fits"""
+OLDEST = 5.0
+"""seconds after which what was heard of the cards is not offered any more"""
+LATE = "Its GPUs have not answered for some seconds."
 NEGOTIATED = "The site decides when and where: what is free there is not known here."
 
 
@@ -70,7 +73,10 @@ class Looking:
     ) -> PoolOffer:
         reason = self._reason(pool, open_to)
         shown = () if pool.closed else tuple(self._gpu(snapshot, pool, card, person) for card in pool.cards)
-        available = not pool.closed and not pool.trouble and (open_to is None or pool.name in open_to)
+        late = pool.places and not pool.closed and snapshot.at - pool.seen > OLDEST
+        if late and not reason:
+            reason = LATE
+        available = not pool.closed and not pool.trouble and not late and (open_to is None or pool.name in open_to)
         return PoolOffer(
             name=pool.name,
             model=pool.model.name,
