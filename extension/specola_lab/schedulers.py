@@ -31,7 +31,7 @@ def count(home: Path) -> int:
 
 
 @asynccontextmanager
-async def session(socket: Path, seconds: float | None = 10.0) -> AsyncIterator[aiohttp.ClientSession]:
+async def session(socket: Path, seconds: float | None = 30.0) -> AsyncIterator[aiohttp.ClientSession]:
     """A client whose every request goes to that socket."""
     # the kernel takes 107 bytes for the path of a socket, homes may be deeper
     directory = os.open(socket.parent, os.O_PATH | os.O_DIRECTORY)

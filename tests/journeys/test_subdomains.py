@@ -21,7 +21,7 @@ def facility() -> Iterator[Facility]:
 
 def test_lab_opens_on_a_host_of_its_own_with_the_panel(browser: Browser, facility: Facility) -> None:
     page = browser.new_page()
-    page.set_default_timeout(90_000)
+    page.set_default_timeout(300_000)
     page.goto(facility.url)
     page.get_by_label("Login name").fill("anna")
     page.get_by_label("Password").fill(facility.logins()["anna"]["password"])
