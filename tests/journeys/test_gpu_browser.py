@@ -219,7 +219,11 @@ class TestTwoPeople:
         expect(anna.card("offered")).to_be_visible()
         anna.card("offered").get_by_role("button", name="New GPU notebook").click()
         anna.page.get_by_text("Python 3 (GPU) | Idle").wait_for()
-        expect(anna.run("from specola_lab import gpu; gpu.restore()")).to_contain_text("history")
+        expect(anna.card("active")).to_contain_text("Your last GPU kernel was saved at")
+        anna.card("active").get_by_role("button", name="Restore").click()
+        notebook = anna.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
+        expect(notebook.get_by_text("Restored 6 variables")).to_be_visible()
+        expect(anna.card("active").get_by_role("button", name="Restore")).to_be_hidden()
         expect(anna.run("print(history, weights)")).to_have_text("[0.9, 0.4, 0.2] epoch 7")
         picture(anna.page, "gpu-9-restored")
 

@@ -114,9 +114,11 @@ class FakeGpus:
     def advice(self, gib: float) -> dict[str, Any]:
         """The smallest shape that people call so."""
         shape = next(name for name, size in SIZES.items() if int(size[0].split(".")[1][:-2]) >= gib)
-        found = choice(shape)
-        bigger = [choice("4g", text="4g.20gb would do as well: more compute, free now")] if shape == "3g" else []
-        text = f"{found['gib']:g} GB can be used. Free now. The next size up costs twice the slots."
+        free = 0 if shape == "3g" else 1
+        found = choice(shape, free=free)
+        bigger = [choice("4g", text="4g.20gb, 19.5 GiB: four eighths of one A100-40GB")] if not free else []
+        wait = "It is free now." if free else "It is taken; the wait is 4 to 19 minutes."
+        text = f"{found['text']}. {wait} The next size up takes 2 times as much of a GPU."
         return {"choice": found, "alternatives": bigger, "text": text}
 
     def change(self, method: str, path: str, body: dict[str, Any]) -> dict[str, Any] | None:

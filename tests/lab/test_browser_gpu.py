@@ -62,9 +62,9 @@ def test_the_map_and_the_form(seen: Seen) -> None:
     slider.focus()
     seen.page.keyboard.press("ArrowRight")
     seen.page.keyboard.press("ArrowRight")
-    expect(gpus.get_by_text("19.5 GB can be used. Free now.")).to_be_visible()
+    expect(gpus.get_by_text("It is taken; the wait is 4 to 19 minutes.")).to_be_visible()
     expect(slider).to_have_attribute("aria-valuetext", "20 GB of GPU memory")
-    gpus.get_by_label("4g.20gb would do as well").check()
+    gpus.get_by_label("4g.20gb, 19.5 GiB").check()
     gpus.get_by_label("for", exact=True).select_option(label="2 h")
     seen.look("gpu-form")
     gpus.get_by_role("button", name="Ask").click()
@@ -239,4 +239,31 @@ def test_the_keyboard_is_enough(seen: Seen) -> None:
     assert focused(page)["tag"] == "BUTTON"
     page.keyboard.press("Enter")
     expect(section(seen).get_by_text("20 GB for 1 h")).to_be_visible()
+    assert seen.complaints == []
+
+
+def test_a_cell_asks_and_shows_it_live(seen: Seen) -> None:
+    """The widget of `gpu.request`: place in the queue, the grant, the notice, a click that keeps it."""
+    page = seen.page
+    page.get_by_role("button", name="Python 3 (ipykernel)").first.click()
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
+    page.locator(".jp-CodeCell .cm-content").first.fill("from specola_lab import gpu; gpu.request(gib=16, hours=2)")
+    page.keyboard.press("Shift+Enter")
+    shown = page.locator(".specola-gpu")
+    expect(shown).to_contain_text("position 1")
+    expect(shown.get_by_role("button", name="Cancel")).to_be_visible()
+    picture(page, "widget-queued")
+    made = seen.fake.gpus.wishes[0]
+    taken = lease(state="expiring", cause="reclaimed", ends_at=moment(2))
+    seen.facility.do(seen.fake.gpus.leases.append, taken)
+    seen.facility.do(made.update, {"state": "served", "lease": "l1", "position": None, "reason": ""})
+    expect(shown).to_contain_text("Somebody waits and it is idle: it is taken back at")
+    expect(shown).to_contain_text("left")
+    for kind in ("Light", "Dark"):
+        theme(page, kind)
+        picture(page, f"widget-{kind.lower()}")
+        accessible(page, ".specola-gpu")
+    shown.get_by_role("button", name="Keep it").click()
+    expect(shown).to_contain_text("In use.")
+    assert seen.fake.gpus.asked[-1] == ("POST", "gpu/leases/l1/renew", {"token": 3, "minutes": 120})
     assert seen.complaints == []

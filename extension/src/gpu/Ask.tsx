@@ -1,11 +1,11 @@
 import * as React from 'react';
 
-import type { IAdvice, INewWish, IOffers, IProblem } from '../api/types';
+import type { IAdvice, INewWish, IOffers, IProblem, IWish } from '../api/types';
 import { span } from '../ui/format';
 import { Problem } from '../ui/states';
 import type { GpuModel } from './model';
 import { problemOf } from './model';
-import { basename, sight, sizes, usable } from './words';
+import { basename, said, sight, sizes, usable } from './words';
 
 const SETTLE_MS = 200;
 const DURATIONS = [15, 30, 60, 120, 240, 480, 720, 1440];
@@ -103,7 +103,7 @@ function Size(props: { steps: readonly number[]; size: number; change: (size: nu
   );
 }
 
-/** What the size means, live; other shapes that would do as well can be ticked. */
+/** What the size means, live; when it is taken, other shapes that would do as well can be ticked. */
 function Advice(props: {
   advice: IAdvice | null;
   late: boolean;
@@ -111,19 +111,19 @@ function Advice(props: {
   toggle: (shape: string) => void;
 }): JSX.Element {
   const { advice, late, others, toggle } = props;
+  const more = advice?.choice?.free === 0 ? advice.alternatives.filter(one => one.shape !== advice.choice?.shape) : [];
   return (
     <div className={late ? 'specola-Advice specola-mod-late' : 'specola-Advice'}>
       <p role="status" className="specola-Muted">
         {advice?.text ?? 'Looking what is free…'}
       </p>
-      {advice?.alternatives
-        .filter(one => one.shape !== advice.choice?.shape)
-        .map(one => (
-          <label key={`${one.pool} ${one.shape}`} className="specola-Check specola-mod-long">
-            <input type="checkbox" checked={others.includes(one.shape)} onChange={() => toggle(one.shape)} />
-            {one.text}
-          </label>
-        ))}
+      {more.length > 0 && <div className="specola-Muted">These would do as well, if they come sooner:</div>}
+      {more.map(one => (
+        <label key={`${one.pool} ${one.shape}`} className="specola-Check specola-mod-long">
+          <input type="checkbox" checked={others.includes(one.shape)} onChange={() => toggle(one.shape)} />
+          {one.text}
+        </label>
+      ))}
     </div>
   );
 }
@@ -151,6 +151,12 @@ function Sight(props: { offers: IOffers; pool: string }): JSX.Element | null {
   return pool ? <p className="specola-Muted">{sight(pool)}</p> : null;
 }
 
+/** Begin with what was asked for last. */
+function lastWish(model: GpuModel): Pick<IWishForm, 'size' | 'minutes'> {
+  const last = (model.wishes.value ?? []).reduce<IWish | null>((a, b) => (a && a.created > b.created ? a : b), null);
+  return { size: last?.wants[0] ? said(last.wants[0]) : 0, minutes: last?.minutes ?? FIRST_MINUTES };
+}
+
 /** The form: how much, for how long, and what to do when it comes. */
 export function Ask(props: {
   model: GpuModel;
@@ -160,7 +166,7 @@ export function Ask(props: {
   asked: () => void;
 }): JSX.Element {
   const { model, offers, notebook } = props;
-  const [form, setForm] = React.useState<IWishForm>({ size: 0, minutes: FIRST_MINUTES, pool: '', group: '', onGrant: 'hold', others: [] });
+  const [form, setForm] = React.useState<IWishForm>(() => ({ ...lastWish(model), pool: '', group: '', onGrant: 'hold', others: [] }));
   const [busy, setBusy] = React.useState(false);
   const [problem, setProblem] = React.useState<IProblem | null>(null);
   const set = (change: Partial<IWishForm>): void => setForm(now => ({ ...now, ...change }));

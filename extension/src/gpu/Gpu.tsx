@@ -49,14 +49,15 @@ function period(model: GpuModel): number {
   return model.held.length ? LIVE_MS : RESTING_MS;
 }
 
-/** What the own server keeps is asked for once something was saved. */
+/** What the own server keeps is asked for once something was saved, and when a kernel is there to take it. */
 function useSaved(model: GpuModel): void {
-  const saved = model.past.leases.filter(lease => lease.saved !== null).length;
+  const ended = model.past.leases.filter(lease => lease.saved !== null).length;
+  const active = model.held.filter(lease => lease.state === 'active' && lease.server === null).length;
   React.useEffect(() => {
-    if (saved) {
+    if (ended || active) {
       void model.snapshots.refresh();
     }
-  }, [model, saved]);
+  }, [model, ended, active]);
 }
 
 function Cards(props: { model: GpuModel; actions: IActions; now: number }): JSX.Element {
@@ -74,7 +75,7 @@ function Cards(props: { model: GpuModel; actions: IActions; now: number }): JSX.
         <WishCard key={wish.id} wish={wish} model={model} now={now} />
       ))}
       {past.leases.map(lease => (
-        <EndedCard key={lease.id} lease={lease} model={model} actions={actions} />
+        <EndedCard key={lease.id} lease={lease} model={model} />
       ))}
     </>
   );

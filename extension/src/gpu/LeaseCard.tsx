@@ -6,12 +6,14 @@ import { bytes, clock, span } from '../ui/format';
 import { Problem } from '../ui/states';
 import type { GpuModel } from './model';
 import { problemOf } from './model';
-import { at, basename, doing, ends, named, notice, said } from './words';
+import { at, basename, doing, ends, listed, named, notice, said } from './words';
 
 /** What only the Lab can do for a lease. */
 export interface IActions {
   /** Path of the notebook in front, if one is. */
   notebook: () => string | null;
+  /** Whether the notebook in front runs on a GPU kernel. */
+  onGpu: () => boolean;
   /** Path of what a kernel runs. */
   usedBy: (kernel: string) => string | null;
   /** Give the notebook in front, or a new one, the lease's kernel. */
@@ -142,6 +144,34 @@ function Notice(props: { lease: ILease; keep: () => void }): JSX.Element {
   );
 }
 
+/** What was saved of an earlier kernel, offered to this one. */
+function Earlier(props: { model: GpuModel; actions: IActions; attempt: (work: Promise<void>) => void }): JSX.Element | null {
+  const { model, actions, attempt } = props;
+  const kept = model.snapshot;
+  if (!kept) {
+    return null;
+  }
+  const done = (): void => model.dismissSnapshot(kept.name);
+  return (
+    <div className="specola-Note">
+      Your last GPU kernel was saved at {clock(1000 * kept.created)}: {listed(kept.names) || 'no variables'}.
+      <div className="specola-Row">
+        <button
+          className="specola-Button"
+          disabled={!actions.onGpu()}
+          title="Puts what was saved into the kernel of the notebook in front, which has to be a GPU kernel"
+          onClick={() => attempt(actions.restore(kept.name).then(done))}
+        >
+          Restore
+        </button>
+        <button className="specola-Link" onClick={done}>
+          Dismiss
+        </button>
+      </div>
+    </div>
+  );
+}
+
 /** A slice on lease: what it does, how long it lasts, and what can be done with it. */
 export function LeaseCard(props: { lease: ILease; model: GpuModel; actions: IActions; now: number }): JSX.Element {
   const { lease, model, actions, now } = props;
@@ -174,6 +204,7 @@ export function LeaseCard(props: { lease: ILease; model: GpuModel; actions: IAct
       {running && <Term lease={lease} now={now} renew={renew} minutes={minutes} />}
       {lease.state === 'expiring' && <Notice lease={lease} keep={() => attempt(model.keep(lease))} />}
       {problem && <Problem problem={problem} dismiss={() => setProblem(null)} />}
+      {lease.state === 'active' && lease.server === null && <Earlier model={model} actions={actions} attempt={attempt} />}
       {((lease.state === 'offered' && model.isNext(lease)) || (lease.state === 'active' && free)) && (
         <Take lease={lease} actions={actions} attempt={attempt} />
       )}

@@ -3,17 +3,9 @@ import * as React from 'react';
 import type { ILease, IProblem, ISaved, IWish } from '../api/types';
 import { bytes, clock, many } from '../ui/format';
 import { Problem } from '../ui/states';
-import type { IActions } from './LeaseCard';
 import type { GpuModel } from './model';
 import { problemOf } from './model';
-import { at, named, outcome, wished } from './words';
-
-const FEW_NAMES = 6;
-
-function listed(names: readonly string[]): string {
-  const rest = names.length - FEW_NAMES;
-  return names.slice(0, FEW_NAMES).join(', ') + (rest > 0 ? ` and ${rest} more` : '');
-}
+import { at, listed, named, outcome, wished } from './words';
 
 /** "Saved at 14:05 (1.2 MiB): model, history." */
 export function savedText(saved: ISaved): string {
@@ -45,38 +37,26 @@ export function Saved(props: { saved: ISaved }): JSX.Element {
 }
 
 /** A lease that ended: why, what was saved, and the way back. */
-export function EndedCard(props: { lease: ILease; model: GpuModel; actions: IActions }): JSX.Element {
-  const { lease, model, actions } = props;
+export function EndedCard(props: { lease: ILease; model: GpuModel }): JSX.Element {
+  const { lease, model } = props;
   const [problem, setProblem] = React.useState<IProblem | null>(null);
-  const [restored, setRestored] = React.useState(false);
-  const attempt = (work: Promise<void>): void => {
+  const askAgain = (): void => {
     setProblem(null);
-    work.catch(error => setProblem(problemOf(error)));
+    model.askAgain(lease).catch(error => setProblem(problemOf(error)));
   };
-  const kept = model.snapshots.value?.some(one => one.name === lease.id) ?? lease.saved !== null;
-  const restore = (): void => attempt(actions.restore(lease.id).then(() => setRestored(true)));
+  const kept = model.snapshots.value?.some(one => one.name === lease.id);
   return (
     <article className="specola-Card" aria-label={`${named(lease)}, ended`}>
       <div role="status">
         <b>{lease.profile}</b> ended{lease.ends_at ? ` at ${clock(at(lease.ends_at))}` : ''}: {outcome(lease)}.
-        {lease.reason ? ` ${lease.reason}` : ''}
       </div>
       {lease.saved && <Saved saved={lease.saved} />}
+      {kept && <div className="specola-Muted">Your next GPU kernel can restore it.</div>}
       {problem && <Problem problem={problem} dismiss={() => setProblem(null)} />}
-      <div className="specola-Row specola-mod-wrap">
-        <button className="specola-Button specola-mod-primary" onClick={() => attempt(model.askAgain(lease))}>
+      <div className="specola-Row">
+        <button className="specola-Button specola-mod-primary" onClick={askAgain}>
           Ask again
         </button>
-        {lease.saved && kept && (
-          <button
-            className="specola-Button"
-            disabled={actions.notebook() === null}
-            title="Puts the saved variables into the kernel of the notebook in front"
-            onClick={restore}
-          >
-            {restored ? 'Restored' : 'Restore'}
-          </button>
-        )}
         <span className="specola-grow" />
         <button className="specola-Link" onClick={() => model.dismiss(lease.id)}>
           Dismiss

@@ -67,12 +67,6 @@ function deeds({ model, actions }: IParts): IDeed[] {
       on: () => running() ?? model.held[0],
       act: async lease => ((await actions.confirmRelease(lease)) ? model.release(lease) : undefined)
     },
-    {
-      id: RESTORE,
-      label: 'Restore What Was Saved of My Last GPU Kernel',
-      on: () => (actions.notebook() === null ? undefined : model.past.leases.find(one => one.saved !== null)),
-      act: lease => actions.restore(lease.id)
-    }
   ];
 }
 
@@ -98,6 +92,14 @@ export function addCommands(parts: IParts): void {
       }
     });
   }
+  app.commands.addCommand(RESTORE, {
+    label: 'Restore What Was Saved of My Last GPU Kernel',
+    isEnabled: () => parts.actions.onGpu() && model.snapshot !== undefined,
+    execute: async () => {
+      const kept = model.snapshot;
+      await (kept && parts.actions.restore(kept.name).then(() => model.dismissSnapshot(kept.name)));
+    }
+  });
   model.changed.connect(() => app.commands.notifyCommandChanged());
   for (const command of [ASK, USE, RENEW, RELEASE, RESTORE]) {
     palette?.addItem({ command, category: CATEGORY, args: { isPalette: true } });

@@ -10,6 +10,8 @@ import type { IAdvice, IItems, ILease, INewWish, IOffers, IWish } from '../api/t
 const MOVING = new Set<ILease['state']>(['making', 'starting', 'saving', 'ending']);
 const WORTH_TELLING = new Set<ILease['outcome']>(['reclaimed', 'expired', 'drained', 'lapsed', 'failed']);
 const ABSENT = 404;
+const DISMISSED = 'specola:gpu-dismissed';
+const MOST_REMEMBERED = 100;
 
 /** What was saved of a GPU kernel, as the own server keeps it. */
 export interface ISnapshot {
@@ -18,6 +20,14 @@ export interface ISnapshot {
   /** Seconds since 1970. */
   created: number;
   names: string[];
+}
+
+function remembered(): Set<string> {
+  try {
+    return new Set(JSON.parse(localStorage.getItem(DISMISSED) ?? '[]') as string[]);
+  } catch {
+    return new Set();
+  }
 }
 
 /** GPUs, wishes and leases, as the panel, the status bar, the notices and the commands share them. */
@@ -54,7 +64,7 @@ export class GpuModel {
 
   /** Wishes that failed and leases that ended otherwise than by their owner's hand, until they are dismissed. */
   get past(): { wishes: IWish[]; leases: ILease[] } {
-    const fresh = ({ id }: { id: string }): boolean => !this._dismissed.has(id);
+    const fresh = ({ id }: { id: string }): boolean => !this.isDismissed(id);
     return {
       wishes: (this.wishes.value ?? []).filter(wish => wish.state === 'failed' && fresh(wish)),
       leases: (this.leases.value ?? []).filter(
@@ -120,9 +130,31 @@ export class GpuModel {
     return asked ?? Math.max(1, Math.round(lasted) || 60);
   }
 
+  /** Say no more of something that is over; this browser remembers it. */
   dismiss(id: string): void {
     this._dismissed.add(id);
+    try {
+      localStorage.setItem(DISMISSED, JSON.stringify([...this._dismissed].slice(-MOST_REMEMBERED)));
+    } catch {
+      // a browser that keeps nothing shows it again after a reload
+    }
     this._changed.emit();
+  }
+
+  isDismissed(id: string): boolean {
+    return this._dismissed.has(id);
+  }
+
+  /** What was saved of an earlier GPU kernel, while nobody has restored or dismissed it. */
+  get snapshot(): ISnapshot | undefined {
+    const [newest] = this.snapshots.value ?? [];
+    const own = this.held.some(lease => lease.id === newest?.name);
+    return newest && !own && !this._dismissed.has(`saved ${newest.name}`) ? newest : undefined;
+  }
+
+  /** Offer a snapshot no more. */
+  dismissSnapshot(name: string): void {
+    this.dismiss(`saved ${name}`);
   }
 
   /** Whether a new GPU kernel would get this lease: the server takes the newest that waits for one. */
@@ -137,7 +169,7 @@ export class GpuModel {
   }
 
   private readonly _changed = new Signal<this, void>(this);
-  private readonly _dismissed = new Set<string>();
+  private readonly _dismissed = remembered();
 }
 
 /** The problem that an attempt met; everything else is a mistake of ours and goes on up. */

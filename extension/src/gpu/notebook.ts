@@ -47,5 +47,5 @@ export async function restoreInto(panel: NotebookPanel, lease: string): Promise<
     NotebookActions.insertBelow(panel.content);
   }
   panel.content.activeCell?.model.sharedModel.setSource(restoreCode(lease));
-  await NotebookActions.run(panel.content, panel.sessionContext);
+  await NotebookActions.runAndAdvance(panel.content, panel.sessionContext);
 }

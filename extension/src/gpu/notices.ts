@@ -57,7 +57,7 @@ export class Notices implements IDisposable {
   }
 
   private _consider(lease: ILease, now: number): void {
-    const key = topic(lease, now);
+    const key = this._model.isDismissed(lease.id) ? '' : topic(lease, now);
     const last = this._told.get(lease.id);
     if (last?.key === key) {
       return;

@@ -14,12 +14,13 @@ import { addCommands, ASK, CATEGORY, confirmRelease, SECTION } from './commands'
 import { Gpu } from './Gpu';
 import type { IActions } from './LeaseCard';
 import { GpuModel, IGpus } from './model';
-import { restoreInto, useLease, usedBy } from './notebook';
+import { GPU_KERNEL, restoreInto, useLease, usedBy } from './notebook';
 import { summary } from './words';
 
 function actionsIn(app: JupyterFrontEnd, notebooks: INotebookTracker | null, model: GpuModel): IActions {
   return {
     notebook: () => notebooks?.currentWidget?.context.localPath ?? null,
+    onGpu: () => notebooks?.currentWidget?.sessionContext.session?.kernel?.name === GPU_KERNEL,
     usedBy: kernel => usedBy(app, kernel),
     use: async (lease, fresh) => {
       if (notebooks) {

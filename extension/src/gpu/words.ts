@@ -56,6 +56,7 @@ export function named(lease: ILease): string {
 }
 
 const JUST_MS = 5000;
+const FEW_NAMES = 6;
 const SIGNALS: Record<ILease['signal'], string> = {
   gpu: "seen by the GPU's own counters",
   process: 'seen by its processes and memory',
@@ -111,9 +112,16 @@ const OUTCOMES: Record<string, string> = {
   cancelled: 'cancelled'
 };
 
-/** How a lease ended. */
+/** How a lease ended; what failed says why in the words of where it failed. */
 export function outcome(lease: ILease): string {
-  return OUTCOMES[lease.outcome ?? ''] ?? 'ended';
+  const words = OUTCOMES[lease.outcome ?? ''] ?? 'it is over';
+  return lease.outcome === 'failed' && lease.reason ? `${words}. ${lease.reason.replace(/\.$/, '')}` : words;
+}
+
+/** The first few names, and how many more there are. */
+export function listed(names: readonly string[]): string {
+  const rest = names.length - FEW_NAMES;
+  return names.slice(0, FEW_NAMES).join(', ') + (rest > 0 ? ` and ${rest} more` : '');
 }
 
 /** What a GPU kernel of this pool will not see; said before anybody asks. */

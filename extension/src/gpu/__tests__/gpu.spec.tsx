@@ -15,7 +15,7 @@ import { statusText, GpuStatus } from '../status';
 import { choice, gpu, lease, offers, part, pool, wish } from './made';
 
 vi.mock('@jupyterlab/notebook', () => ({ NotebookActions: {} })); // needs more of a browser than jsdom is
-const actions = { notebook: vi.fn(), usedBy: vi.fn(), use: vi.fn(), confirmRelease: vi.fn(), restore: vi.fn() };
+const actions = { notebook: vi.fn(), onGpu: vi.fn(), usedBy: vi.fn(), use: vi.fn(), confirmRelease: vi.fn(), restore: vi.fn() };
 let found: { offers: IOffers; wishes: IWish[]; leases: ILease[]; snapshots: ISnapshot[] };
 let sent: { method: string; path: string; body: unknown }[];
 let refusal: string | null;
@@ -33,7 +33,7 @@ function problem(detail: string, status: number): Response {
 
 function answer(path: string): unknown {
   if (path.startsWith('api/v1/gpu/advice')) {
-    return { choice: choice(), alternatives: [choice(), choice({ shape: '4g', text: 'a 4g would do' })], text: `for ${path.split('?')[1]}` };
+    return { choice: choice({ free: 0 }), alternatives: [choice(), choice({ shape: '4g', text: 'a 4g would do' })], text: `for ${path.split('?')[1]}` };
   }
   const items = { 'api/v1/gpu/requests': found.wishes, 'api/v1/gpu/leases': found.leases, 'gpu/snapshots': found.snapshots }[path];
   return items ? { items } : found.offers;
@@ -43,6 +43,7 @@ beforeEach(() => {
   found = { offers: offers(), wishes: [], leases: [], snapshots: [] };
   sent = [];
   refusal = null;
+  localStorage.clear();
   Object.values(actions).forEach(action => action.mockReset());
   actions.notebook.mockReturnValue(null);
   actions.usedBy.mockReturnValue(null);
@@ -191,16 +192,35 @@ test('what ended says why, offers what was saved, and asks again with one click'
   const saved = { at: later(-1), names: ['a', 'b', 'c', 'd', 'e', 'f', 'g'], failed: [{ name: 'f', why: 'cannot' }], hooks: 2, size: 2048 };
   found.leases = [lease({ state: 'ended', outcome: 'reclaimed', ends_at: later(-1), saved })];
   found.snapshots = [{ name: 'l1', created: 1, names: saved.names }];
-  actions.notebook.mockReturnValue('train.ipynb');
   draw();
   expect(await screen.findByText(/taken back while idle/)).toBeTruthy();
   expect(screen.getByText(/2 checkpoints run, 2.0 KiB\): a, b, c, d, e, f and 1 more\./)).toBeTruthy();
-  fireEvent.click(screen.getByRole('button', { name: 'Restore' }));
-  expect(await screen.findByRole('button', { name: 'Restored' })).toBeTruthy();
-  expect(actions.restore).toHaveBeenCalledWith('l1');
+  expect(await screen.findByText('Your next GPU kernel can restore it.')).toBeTruthy();
   fireEvent.click(screen.getByRole('button', { name: 'Ask again' }));
   await vi.waitFor(() => expect(sent[0]?.body).toEqual({ shape: '3g', on_grant: 'hold', minutes: 120, group: 'cms' }));
   await vi.waitFor(() => expect(screen.queryByText(/taken back while idle/)).toBeNull());
+});
+
+test('the next GPU kernel is offered what was saved of the last, until it has it', async () => {
+  found.leases = [lease({ expires: later(60) })];
+  found.snapshots = [{ name: 'l0', created: Date.now() / 1000, names: ['model'] }];
+  draw();
+  const restore = (await screen.findByRole('button', { name: 'Restore' })) as HTMLButtonElement;
+  expect(restore.disabled).toBe(true);
+  actions.onGpu.mockReturnValue(true);
+  act(() => stage.changed.emit());
+  fireEvent.click(screen.getByRole('button', { name: 'Restore' }));
+  await vi.waitFor(() => expect(screen.queryByText(/Your last GPU kernel was saved/)).toBeNull());
+  expect(actions.restore).toHaveBeenCalledWith('l0');
+  expect(new GpuModel(new Client(ServerConnection.makeSettings())).isDismissed('saved l0')).toBe(true);
+});
+
+test('the form begins with what was asked for last', async () => {
+  found.wishes = [wish({ state: 'cancelled' })];
+  await model.reread();
+  draw();
+  expect((await screen.findByLabelText('I need')).getAttribute('aria-valuetext')).toBe('20 GB of GPU memory');
+  expect((screen.getByLabelText('for') as HTMLSelectElement).value).toBe('120');
 });
 
 test('a wish that failed says why until it is dismissed', async () => {
