@@ -61,7 +61,7 @@ class Site:
         old = self.runner
         section = old._section.model_copy(update=changed)
         notes = old._notes.parent
-        return type(old)(old._launcher, "a100", section, model=old.model, facility=FACILITY, notes=notes)
+        return type(old)(old._launcher, old.kind, section, model=old.model, facility=FACILITY, notes=notes)
 
     def report(self, lease: str) -> list[str]:
         """What the stand-in of a lease's worker wrote down."""
@@ -139,7 +139,7 @@ def condor_site(pool: HTCondorPool, here: Place) -> Site:
         config=str(pool.top / "clients" / "{account}" / "condor_config"),
     )
     notes = here.top / "notes-condor"
-    runner = CondorRunner(here.client(), "a100", section, model=MODEL, facility=FACILITY, notes=notes)
+    runner = CondorRunner(here.client(), "condor", section, model=MODEL, facility=FACILITY, notes=notes)
 
     def public() -> str:
         ads = pool.tool("condor_q", "-allusers", "-long", account="www-data")
@@ -172,7 +172,7 @@ def slurm_site(pool: RealSlurm, here: Place) -> Site:
         programs=str(pool.programs),
     )
     notes = here.top / "notes-slurm"
-    runner = SlurmRunner(here.client(), "a100", section, model=MODEL, facility=FACILITY, notes=notes)
+    runner = SlurmRunner(here.client(), "slurm", section, model=MODEL, facility=FACILITY, notes=notes)
 
     def public() -> str:
         text = pool.tool("scontrol", "show", "job", "--details", account="www-data")

@@ -57,12 +57,20 @@ class Scripted:
         return value
 
 
-def watch(batch: Scripted, mode: str = "start", ends_after: int = 1000) -> list[Seen]:
+Watched = Callable[..., list[Seen]]
+
+
+@pytest.fixture
+def watch(tmp_path: Path) -> Watched:
     """What is said; it is asked to end after so many waits."""
-    said: list[Seen] = []
-    waits = iter(range(ends_after))
-    Watch(batch, said.append, lambda _: next(waits, None) is None).run(mode)
-    return said
+
+    def run(batch: Scripted, mode: str = "start", ends_after: int = 1000) -> list[Seen]:
+        said: list[Seen] = []
+        waits = iter(range(ends_after))
+        Watch(batch, said.append, lambda _: next(waits, None) is None, tmp_path / "sent").run(mode)
+        return said
+
+    return run
 
 
 @pytest.fixture(autouse=True)
@@ -70,45 +78,45 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(site_job, "SOON", 0.0)
 
 
-def test_a_job_is_sent_and_told_of_only_when_something_changes() -> None:
+def test_a_job_is_sent_and_told_of_only_when_something_changes(watch: Watched) -> None:
     batch = Scripted(WAITING, WAITING, RUNNING, RUNNING, Seen("gone", "It failed."))
     states = watch(batch)
     assert [one.state for one in states] == ["waiting", "waiting", "running", "gone"]
     assert batch.sent == ["job"]
 
 
-def test_a_job_that_is_found_is_not_sent_again_and_a_double_is_removed() -> None:
+def test_a_job_that_is_found_is_not_sent_again_and_a_double_is_removed(watch: Watched) -> None:
     batch = Scripted(RUNNING, Seen("gone"), found=[["9", "8"]])
     watch(batch)
     assert (batch.sent, batch.removed) == ([], ["8"])
 
 
 @pytest.mark.parametrize("mode", ["watch", "stop"])
-def test_without_a_job_nothing_is_sent_but_by_start(mode: str) -> None:
+def test_without_a_job_nothing_is_sent_but_by_start(watch: Watched, mode: str) -> None:
     batch = Scripted(RUNNING)
     assert watch(batch, mode) == [Seen("gone")]
     assert batch.sent == []
 
 
-def test_stop_removes_whatever_has_the_mark() -> None:
+def test_stop_removes_whatever_has_the_mark(watch: Watched) -> None:
     batch = Scripted(RUNNING, found=[["9", "8"]])
     assert watch(batch, "stop") == [Seen("gone")]
     assert batch.removed == ["9", "8"]
 
 
-def test_asked_to_end_it_takes_the_job_back() -> None:
+def test_asked_to_end_it_takes_the_job_back(watch: Watched) -> None:
     batch = Scripted(RUNNING)
     assert watch(batch, ends_after=2)[-1] == Seen("gone")
     assert batch.removed == ["7"]
 
 
-def test_a_site_that_does_not_answer_while_it_is_asked_to_end_is_asked_again_and_left() -> None:
+def test_a_site_that_does_not_answer_while_it_is_asked_to_end_is_asked_again_and_left(watch: Watched) -> None:
     batch = Scripted(RUNNING)
     batch.silent = True
     assert watch(batch, ends_after=2)[-1] == RUNNING
 
 
-def test_a_site_that_does_not_answer_is_waited_for() -> None:
+def test_a_site_that_does_not_answer_is_waited_for(watch: Watched) -> None:
     batch = Scripted(Away("Away."), RUNNING, Away("Away."), Seen("gone"), found=[Away("Not there."), []])
     reasons = [one.reason for one in watch(batch)]
     assert reasons == [
@@ -120,11 +128,21 @@ def test_a_site_that_does_not_answer_is_waited_for() -> None:
     ]
 
 
-def test_whoever_only_looks_says_nothing_of_a_site_that_does_not_answer() -> None:
-    assert watch(Scripted(RUNNING, found=[Away("Not there.")]), "watch", ends_after=1) == [Seen("gone")]
+@pytest.mark.parametrize("mode", ["watch", "stop"])
+def test_while_a_site_does_not_answer_no_job_is_called_gone(watch: Watched, mode: str) -> None:
+    assert watch(Scripted(RUNNING, found=[Away("Not there.")]), mode, ends_after=1) == []
 
 
-def test_a_job_that_the_site_refuses_is_gone_with_its_sentence() -> None:
+def test_what_was_never_sent_is_gone_though_nobody_answers(watch: Watched) -> None:
+    assert watch(Scripted(RUNNING, found=[Away("Not there.")]), ends_after=1)[-1] == Seen("gone")
+
+
+def test_what_may_have_been_sent_is_not_called_gone(watch: Watched) -> None:
+    said = watch(Scripted(RUNNING, submit=Away("It hung up.")), ends_after=1)
+    assert said[-1] == Seen("waiting", "It hung up. It is tried again.")
+
+
+def test_a_job_that_the_site_refuses_is_gone_with_its_sentence(watch: Watched) -> None:
     assert watch(Scripted(RUNNING, submit=Refused("No such size.")))[-1] == Seen("gone", "No such size.")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from specola.client import launcher
 from specola.core.accounts import Account
-from specola.core.errors import NotFound
+from specola.core.errors import NotFound, Unavailable
 from specola.gpu.adapters import sites
 from specola.gpu.adapters.condor import CondorRunner, wanted
 from specola.gpu.adapters.profiles import models
@@ -204,15 +204,24 @@ async def test_what_its_program_could_not_take_back_another_does(
     made = runner(tmp_path, here)
     await made.start(work())
     here.living.clear()
-    await made.stop("lease")
+    with pytest.raises(Unavailable, match="HTCondor does not answer"):
+        await made.stop("lease")
     assert here.wish["mode"] == "stop"
     assert not here.living
+    assert await made.leases() == {"lease"}
+    here.logs[key(here)] = said(state="gone")
+    await made.stop("lease")
     assert await made.leases() == frozenset()
+
+
+async def test_what_its_program_has_taken_back_is_done(tmp_path: Path) -> None:
+    here = Launcher()
+    made = runner(tmp_path, here)
     await made.start(work())
     here.logs[key(here)] = said(state="gone")
-    before = len(here.started)
     await made.stop("lease")
-    assert len(here.started) == before
+    assert len(here.started) == 1
+    assert await made.leases() == frozenset()
 
 
 def test_a_last_word_has_a_form_and_a_length() -> None:

@@ -6,6 +6,7 @@ The slices are simulated: an inventory says that they are there. The same tests 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 from collections.abc import Iterator
@@ -15,8 +16,11 @@ import psutil
 import pytest
 from launching import Place, launcher
 from pools.htcondor import HTCondorPool
+from pools.processes import CommandFailed
 from pools.slurm import SlurmPool as RealSlurm
 from running import wait_for
+from specola.core.errors import Unavailable
+from specola.gpu.adapters import sites
 from specola.gpu.model import Gone, Waiting, Work
 
 from gpu.siterig import Site, condor_site, gone, mark, slurm_site
@@ -253,4 +257,43 @@ async def test_slurm_says_which_part_is_closed(here: Place, slurm: RealSlurm) ->
     state = await site.until("l-closed", lambda s: isinstance(s, Waiting) and "service" in s.reason)
     assert state == Waiting("This part of the site is out of service. Wait, or choose another pool.")
     await site.stopped()
+    wait_for(lambda: not site.queue(), 20, "an empty queue")
+
+
+async def test_a_schedd_that_is_killed_loses_no_job(here: Place, htcondor: HTCondorPool) -> None:
+    site = condor_site(htcondor, here)
+    await site.send(work("l-schedd"))
+    before = await site.running("l-schedd")
+    killed = htcondor.daemon("condor_schedd")
+    killed.kill()
+
+    def back() -> list[str]:
+        with contextlib.suppress(CommandFailed, StopIteration):
+            return site.queue() if htcondor.daemon("condor_schedd") != killed else []
+        return []
+
+    await asyncio.to_thread(wait_for, back, 60, "the schedd")
+    assert await site.running("l-schedd") == before
+    await site.stopped()
+    wait_for(lambda: not site.queue(), 20, "an empty queue")
+
+
+async def test_a_slurm_that_is_away_takes_the_job_back_later(
+    here: Place, slurm: RealSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sites, "END_GRACE", 2.0)
+    monkeypatch.setattr(sites, "STOP_WITHIN", 2.0)
+    site = slurm_site(slurm, here)
+    await site.send(work("l-later"))
+    before = await site.running("l-later")
+    hidden = slurm.config.with_name("hidden.conf")
+    slurm.config.rename(hidden)
+    try:
+        with pytest.raises(Unavailable, match="Slurm does not answer"):
+            await site.runner.stop("l-later")
+        assert await site.runner.leases() == {"l-later"}
+    finally:
+        hidden.rename(slurm.config)
+    assert await site.running("l-later") == before
+    await site.runner.stop("l-later")
     wait_for(lambda: not site.queue(), 20, "an empty queue")

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from running import free_port, wait_for
 
 from pools.debs import Recipe, unpacked
@@ -156,6 +157,7 @@ class HTCondorPool:
     top: Path
     port: int
     gpus: tuple[Slice, ...] = ()
+    master: int = 0
     schedd: str = f"127-0-0-1.{DOMAIN}"
 
     @property
@@ -210,6 +212,10 @@ class HTCondorPool:
         """Everybody's jobs in the queue."""
         return [line.split("\t") for line in self.tool("condor_q", "-allusers", "-af:t", *attributes).splitlines()]
 
+    def daemon(self, name: str) -> psutil.Process:
+        """One of the daemons, as in `condor_schedd`."""
+        return next(one for one in psutil.Process(self.master).children() if one.name() == name)
+
     def answers(self) -> bool:
         """Whether the machine is offered and jobs are taken."""
         try:
@@ -233,6 +239,7 @@ def htcondor_pool(
         master = Daemon(argv, {"CONDOR_CONFIG": str(pool.config)}, top / "master.out")
         try:
             with master:
+                pool.master = master.pid
                 wait_for(lambda: master.alive() and pool.answers(), 60, "an HTCondor pool")
                 yield pool
                 with contextlib.suppress(CommandFailed, AssertionError):

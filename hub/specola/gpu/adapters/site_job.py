@@ -36,12 +36,16 @@ Say = Callable[[Seen], None]
 
 
 class Watch:
-    """The life of one job; `wait(seconds)` says whether it is time to end."""
+    """The life of one job; `wait(seconds)` says whether it is time to end.
 
-    def __init__(self, batch: Batch, say: Say, wait: Callable[[float], bool]) -> None:
+    The file `sent` is made before the job is: without it, nothing was ever sent.
+    """
+
+    def __init__(self, batch: Batch, say: Say, wait: Callable[[float], bool], sent: Path) -> None:
         self._batch = batch
         self._say = say
         self._wait = wait
+        self._sent = sent
         self._said: Seen | None = None
         self._looks = 0
 
@@ -57,6 +61,10 @@ class Watch:
                 self._take_back(job)
         except Refused as error:
             self._tell(Seen("gone", str(error)))
+        except Away:
+            # asked to end while nobody answers: a last word only where there cannot be a job
+            if mode == "start" and not self._sent.exists():
+                self._tell(Seen("gone"))
 
     def _tell(self, seen: Seen) -> None:
         if seen != self._said:
@@ -72,12 +80,13 @@ class Watch:
                     self._batch.remove(doubled)
                 if found or mode != "start":
                     return found[0] if found else None
+                self._sent.touch()
                 return self._batch.submit()
             except Away as error:
                 if mode == "start":
                     self._tell(Seen("waiting", f"{error} It is tried again."))
                 if self._wait(AWAY):
-                    return None
+                    raise
 
     def _follow(self, job: str) -> bool:
         """Watch it; whether it is gone by itself."""
@@ -107,7 +116,6 @@ class Watch:
                 pass
             self._wait(0)
             pause.wait(SOON)
-        # its guard ends it: the worker itself gives up once nobody answers it
 
 
 pause = threading.Event()
@@ -137,7 +145,7 @@ def main(arguments: list[str]) -> int:
     except ImportError as error:
         say(Seen("gone", f"The hub lacks a library for this site ({error.name}). Please tell the operators."))
         return 1
-    Watch(batch, say, ending.wait).run(wish["mode"])
+    Watch(batch, say, ending.wait, file.with_name("sent")).run(wish["mode"])
     return 0
 
 

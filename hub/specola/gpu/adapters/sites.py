@@ -22,7 +22,7 @@ from typing import Any
 
 from specola.client.launcher import Alive, Launcher
 from specola.core.accounts import Account, slug
-from specola.core.errors import NotFound
+from specola.core.errors import NotFound, Unavailable
 from specola.core.files import replace_file
 from specola.gpu.geometry import GpuModel
 from specola.gpu.model import CondorPool, Gone, Running, SlurmPool, Waiting, Work
@@ -35,7 +35,7 @@ WORKER = "specola_worker.kernel"
 TAIL = 16384
 LONGEST = 600
 END_GRACE = 15.0
-STOP_WITHIN = 40.0
+STOP_WITHIN = 20.0
 LOOK_EVERY = 0.1
 MARGIN = 900
 """seconds that a job may run longer than its lease: for its start, and for saving at the end"""
@@ -115,17 +115,19 @@ class SiteRunner(ABC):
         return SENDING if said is None else _state(said)
 
     async def stop(self, lease: str) -> None:
-        """Take the job back; one that is gone already is fine."""
+        """Take the job back; one that is gone already is fine. Unavailable when the site does not let us know."""
         key = self._key(lease)
-        alive = isinstance(await self._launcher.poll(key), Alive)
         await self._launcher.end(key, grace=END_GRACE)
         person = self._known().get(lease)
         said = await self._said(lease)
-        if person is not None and (not alive or said is None or said["state"] != "gone"):
+        if person is not None and (said is None or said["state"] != "gone"):
             # its program died before it could, or did not come to an end
             await self._program(lease, person, "stop")
             await self._ended(key)
             await self._launcher.end(key, grace=END_GRACE)
+            said = await self._said(lease)
+            if said is None or said["state"] != "gone":
+                raise Unavailable(f"{self.site} does not answer", "The job is taken back as soon as it does.")
         self._forget(lease)
 
     async def leases(self) -> frozenset[str]:
