@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import shutil
 import tempfile
 from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import sqlalchemy as sa
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, event, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from servicerig import FakeRunner, FakeServers, Rig, kernel
 from specola.core.database import open_database
 from specola.core.errors import PublicError
@@ -118,6 +120,12 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
+        # a process is killed here, not a machine
+        self.patched = contextlib.ExitStack()
+        self.patched.enter_context(patch("os.fsync", lambda _descriptor: None))
+        # the same examples give the same ids, so that Hypothesis can repeat what it found
+        numbers = itertools.count(1)
+        self.patched.enter_context(patch("secrets.token_hex", lambda _size=8: f"{next(numbers):016x}"))
         self.place = Path(tempfile.mkdtemp(prefix="crash-"))
         self.asked: dict[str, str] = {}
         self.known: dict[str, int] = {}
@@ -137,6 +145,7 @@ class Machine(RuleBasedStateMachine):
     def build(self) -> FusedRig:
         engine = sa.create_engine(f"sqlite:///{self.place / 'specola.sqlite'}")
         fuse = self.fuse = self.runner._fuse = Fuse()
+        sa.event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))
         sa.event.listen(engine, "commit", lambda _connection: fuse.burn())
         rig = FusedRig.__new__(FusedRig)
         rig.given = {}
@@ -147,6 +156,10 @@ class Machine(RuleBasedStateMachine):
 
     def reborn(self) -> None:
         """The process is gone; a new one finds what is there."""
+        for held in self.rows():
+            event(f"killed while a lease was {held.state}")
+        for asked in self.rig.store.queued():
+            event(f"killed while a request was {asked.state}")
         self.fuse.blown = True
         with contextlib.suppress(Killed):
             self.run(self.rig.service.close())
@@ -178,6 +191,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(person=st.sampled_from(PEOPLE), shape=st.sampled_from(SHAPES), fuse=FUSES)
     def ask(self, person: str, shape: str, fuse: int | None) -> None:
+        self.clock.now += 0.01
         answer = self.during(fuse, self.rig.ask(person, shape=shape, minutes=120))
         if answer is not None:
             self.asked[answer.id] = person
@@ -201,11 +215,13 @@ class Machine(RuleBasedStateMachine):
         self.clock.now += seconds
         self.settle()
 
+    @precondition(lambda self: bool(self.asked))
     @rule(number=st.integers(0, 9), fuse=FUSES)
     def cancel(self, number: int, fuse: int | None) -> None:
         for identity, person in list(self.asked.items())[-1 - number :][:1]:
             self.during(fuse, self.rig.service.cancel(person, identity))
 
+    @precondition(lambda self: self.some("offered"))
     @rule(number=st.integers(0, 9), fuse=FUSES)
     def start(self, number: int, fuse: int | None) -> None:
         lease = self.pick(number, "offered")
@@ -215,12 +231,14 @@ class Machine(RuleBasedStateMachine):
                 # the provisioner repeats what was not answered
                 self.during(None, self.rig.service.start_kernel(self.owner(lease), lease.id, wish))
 
+    @precondition(lambda self: self.some("starting"))
     @rule(number=st.integers(0, 9), fuse=FUSES)
     def confirm(self, number: int, fuse: int | None) -> None:
         lease = self.pick(number, "starting")
         if lease is not None:
             self.during(fuse, self.rig.service.confirm(self.owner(lease), lease.id, lease.token))
 
+    @precondition(lambda self: self.some("active", "expiring"))
     @rule(number=st.integers(0, 9), busy=st.booleans(), fuse=FUSES)
     def report(self, number: int, busy: bool, fuse: int | None) -> None:
         lease = self.pick(number, "active", "expiring")
@@ -228,6 +246,7 @@ class Machine(RuleBasedStateMachine):
             said = Report(token=lease.token, kernel="busy" if busy else "idle", since=self.clock.now, checkpoint=True)
             self.during(fuse, self.rig.service.report(self.owner(lease), lease.id, said))
 
+    @precondition(lambda self: self.some(*USED))
     @rule(number=st.integers(0, 9), fuse=FUSES)
     def release(self, number: int, fuse: int | None) -> None:
         lease = self.pick(number, *USED)
@@ -235,16 +254,21 @@ class Machine(RuleBasedStateMachine):
             owner = self.owner(lease)
             self.during(fuse, self.rig.service.release(owner, lease.id, lease.token, owner))
 
+    @precondition(lambda self: self.some("saving"))
     @rule(number=st.integers(0, 9), fuse=FUSES)
     def saved(self, number: int, fuse: int | None) -> None:
         lease = self.pick(number, "saving")
         if lease is not None:
             self.during(fuse, self.rig.service.saved(self.owner(lease), lease.id, Saved(token=lease.token)))
 
+    @precondition(lambda self: bool(self.runner.work))
     @rule(number=st.integers(0, 9))
     def worker_dies(self, number: int) -> None:
         for identity in sorted(self.runner.work)[number : number + 1]:
             del self.runner.work[identity]
+
+    def some(self, *states: str) -> bool:
+        return any(held.state in states for held in self.rows())
 
     def pick(self, number: int, *states: str) -> Lease | None:
         found = [held for held in self.rows() if held.state in states]
@@ -329,16 +353,16 @@ class Machine(RuleBasedStateMachine):
             self.reborn()
             for held in self.rows():
                 self.run(self.rig.service.release(held.person, held.id, held.token, held.person))
+            for asked in self.rig.store.queued():
+                self.run(self.rig.service.cancel(asked.person, asked.id))
             self.clock.now += 70
-            for identity, person in self.asked.items():
-                with contextlib.suppress(PublicError):
-                    self.run(self.rig.service.cancel(person, identity))
             self.settle()
             assert self.tags() == {}
             assert self.runner.work == {}
             assert self.rows() == []
             self.run(self.rig.close())
         self.loop.close()
+        self.patched.close()
         shutil.rmtree(self.place, ignore_errors=True)
 
 
