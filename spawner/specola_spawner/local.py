@@ -71,6 +71,8 @@ class LauncherSpawner(Spawner):
         self._steps: list[dict[str, Any]] = []
         self._limits: dict[str, str] = {}
         self._slice: Slice | None = None
+        self._started = True
+        self._cut_off = False
 
     @property
     def launcher(self) -> Launcher:
@@ -110,17 +112,20 @@ class LauncherSpawner(Spawner):
     def get_state(self) -> dict[str, Any]:
         """What is told of a server after a restart of the hub; the rest is found by its key."""
         held = self._slice.kept() if self._slice else None
-        return {**super().get_state(), "limits": self._limits, "slice": held}
+        return {**super().get_state(), "limits": self._limits, "slice": held, "started": self._started}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take over a server that an earlier hub started."""
         super().load_state(state)
         self._limits = state.get("limits", {})
         self._slice = Slice.of(state.get("slice"))
+        self._started = state.get("started", True)
+        self._cut_off = not self._started
 
     def clear_state(self) -> None:
         """The hub calls it after each end of a server, also of one that died or never started: nothing stays held."""
         super().clear_state()
+        self._started, self._cut_off = True, False
         if self._slice is not None:
             give_back(self.leases, self._slice)
             self._slice = None
@@ -128,6 +133,7 @@ class LauncherSpawner(Spawner):
     async def start(self) -> tuple[str, int]:
         """Start the server, and answer where it listens once it is certain that it is the person's own."""
         self._steps = []
+        self._started, self._cut_off = False, False
         try:
             await self._take_slice()
             self._step(5, "Preparing your account and home")
@@ -142,6 +148,7 @@ class LauncherSpawner(Spawner):
                     await self.launcher.end(self.key, grace=0)
                     continue
                 await self._is_up()
+                self._started = True
                 return where
             raise NotStartedError("No free port was found for your server: try again.", reason="port")
         except PublicError as error:
@@ -248,9 +255,13 @@ class LauncherSpawner(Spawner):
         raise NotStartedError(words, reason="ended", log_message=f"{self.key} ended while starting:\n{said}")
 
     async def poll(self) -> int | None:
-        """None while the server runs, or while nobody can say: a false 'gone' would delete its route and token."""
+        """None while the server runs, or while nobody can say: a false 'gone' would delete its route and token.
+
+        A server whose start was cut off by the end of a hub is ended: nobody knows where it listens.
+        """
+        launcher = Launcher(self.runtime.layout.launcher_socket, wait=POLL_WAIT)
         try:
-            state = await Launcher(self.runtime.layout.launcher_socket, wait=POLL_WAIT).poll(self.key)
+            state = await (launcher.end(self.key, grace=0) if self._cut_off else launcher.poll(self.key))
         except (PublicError, LauncherError) as error:
             self.log.warning("Nobody can say whether %s runs: %s", self._log_name, error)
             return None

@@ -337,3 +337,24 @@ def test_what_is_kept_of_options() -> None:
 async def test_options_are_nobodys_surprise_in_the_log(spawner: LauncherSpawner) -> None:
     """Without a hook, JupyterHub would warn of options that nobody reads."""
     assert await spawner._run_apply_user_options({"gpu": "x"}) is None
+
+
+async def test_a_server_whose_start_was_cut_off_is_ended_by_the_next_hub(
+    spawner: LauncherSpawner, launcher: Launcher, service: Gpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody knows where it listens; what an earlier release has kept of a server that runs says nothing of that."""
+    kept: list[dict[str, Any]] = []
+    monkeypatch.setattr(LauncherSpawner, "_keep", lambda self: kept.append(self.get_state()))
+    spawner.user_options = {"gpu": service.grant("l1", "anna")}
+    await spawner.start()
+    assert [state["started"] for state in kept] == [False, False]
+    assert spawner.get_state()["started"] is True
+    spawner.load_state(spawner.get_state())
+    assert await spawner.poll() is None
+    spawner.load_state({"limits": {}})
+    assert await spawner.poll() is None
+    spawner.load_state(kept[-1])
+    assert await spawner.poll() == 0
+    await ended(spawner)
+    assert service.leases["l1"].state == "ended"
+    assert spawner.get_state()["started"] is True
