@@ -8,6 +8,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,17 +19,34 @@ import psutil
 from running import TOP, wait_for
 from specola.core import processinfo
 
+GUARD = """
+import sys
+if sys.stdin.read() != "done":  # nobody is there any more to say so
+    sys.path.insert(0, sys.argv[1])
+    from pathlib import Path
+    from pools.processes import clear
+    clear(Path(sys.argv[2]))
+"""
+
 
 @contextlib.contextmanager
 def pool_directory(name: str) -> Iterator[Path]:
-    """A directory that everybody can look into; with it goes every process that names it in its environment."""
+    """A directory that everybody can look into; with it goes all that its pool runs, even where the tests are killed."""
     top = Path(tempfile.mkdtemp(prefix=f"sp-{name}-", dir="/var/tmp"))
     top.chmod(0o755)
-    try:
-        yield top
-    finally:
-        end(marked(top))
-        shutil.rmtree(top, ignore_errors=True)
+    guard = [sys.executable, "-c", GUARD, str(Path(__file__).parents[1]), str(top)]
+    with subprocess.Popen(guard, stdin=subprocess.PIPE, cwd="/", start_new_session=True) as guarding:
+        try:
+            yield top
+        finally:
+            clear(top)
+            guarding.communicate(b"done")
+
+
+def clear(top: Path) -> None:
+    """End what a pool left behind, and remove its directory."""
+    end(marked(top))
+    shutil.rmtree(top, ignore_errors=True)
 
 
 def keep_logs(top: Path, logs: Path) -> None:
@@ -66,7 +84,7 @@ class CommandFailed(Exception):
 
 
 class Daemon:
-    """A process that stays in the foreground, and ends with the tests even where they are killed."""
+    """A process that stays in the foreground."""
 
     def __init__(
         self, argv: list[str], env: dict[str, str], output: Path, *, end_by: signal.Signals = signal.SIGQUIT
@@ -76,7 +94,6 @@ class Daemon:
         self._output = output
         self._end_by = end_by
         self._process: subprocess.Popen[bytes] | None = None
-        self._guard: subprocess.Popen[bytes] | None = None
 
     @property
     def pid(self) -> int:
@@ -100,23 +117,18 @@ class Daemon:
                 cwd="/",
                 start_new_session=True,
             )
-        # whoever runs the tests may be killed: the guard reads the end of its pipe then
-        guard = f"read -r done || kill -{self._end_by.name.removeprefix('SIG')} {self.pid}"
-        self._guard = subprocess.Popen(["sh", "-c", guard], stdin=subprocess.PIPE, cwd="/", start_new_session=True)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._process is not None
-        assert self._guard is not None
         family = [processinfo.identity(self.pid), *descendants(self.pid)]
         self._process.send_signal(self._end_by)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(20)
         end([process for process in family if process is not None])
         self._process.wait()
-        self._guard.communicate(b"done\n")
 
 
 def descendants(pid: int) -> list[processinfo.Identity | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,19 @@ def test_a_pool_that_ends_takes_its_jobs_with_it() -> None:
         tops = (condor.top, slurm.top)
     assert not [top for top in tops if top.exists()]
     assert not [process for top in tops for process in processes.marked(top)]
+
+
+def test_tests_that_are_killed_leave_no_pool() -> None:
+    code = "import sys; sys.path.insert(0, sys.argv[1]); from pools.slurm import slurm_pool\n"
+    code += "with slurm_pool() as pool: print(pool.top, flush=True); sys.stdin.read()"
+    tests = str(Path(__file__).parents[1])
+    running = subprocess.Popen([sys.executable, "-c", code, tests], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with running:
+        assert running.stdout is not None
+        top = Path(running.stdout.readline().decode().strip())
+        assert processes.marked(top)
+        running.kill()
+    wait_for(lambda: not top.exists() and not processes.marked(top), 60, "the end of the pool")
 
 
 def test_what_is_unpacked_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, htcondor: HTCondorPool) -> None:
