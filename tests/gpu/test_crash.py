@@ -20,7 +20,6 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from servicerig import FakeRunner, FakeServers, Rig, kernel
 from specola.core.database import open_database
 from specola.core.errors import PublicError
 from specola.gpu.adapters.simulated import SimulatedActuator
@@ -29,6 +28,8 @@ from specola.gpu.geometry import GpuModel
 from specola.gpu.model import Actuator, Card, GroupGpu, Instance, Sample, SimulatedPool, Work
 from specola.gpu.state import Slot
 from specola.gpu.store import Held
+
+from gpu.servicerig import FakeRunner, FakeServers, Rig, kernel
 
 PEOPLE = ("anna", "bob", "carlo")
 SHAPES = ("1g", "2g", "3g", "7g")
@@ -252,7 +253,7 @@ class Machine(RuleBasedStateMachine):
         lease = self.pick(number, *USED)
         if lease is not None:
             owner = self.owner(lease)
-            self.during(fuse, self.rig.service.release(owner, lease.id, lease.token, owner))
+            self.during(fuse, self.rig.service.release(owner, lease.id, lease.token, by=owner))
 
     @precondition(lambda self: self.some("saving"))
     @rule(number=st.integers(0, 9), fuse=FUSES)
@@ -352,7 +353,7 @@ class Machine(RuleBasedStateMachine):
         if hasattr(self, "rig"):
             self.reborn()
             for held in self.rows():
-                self.run(self.rig.service.release(held.person, held.id, held.token, held.person))
+                self.run(self.rig.service.release(held.person, held.id, held.token, by=held.person))
             for asked in self.rig.store.queued():
                 self.run(self.rig.service.cancel(asked.person, asked.id))
             self.clock.now += 70

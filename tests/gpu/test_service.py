@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from servicerig import SECRET, FakeRunner, Rig, kernel
 from specola.core.errors import Conflict, NotFound, TooMuch, Unavailable
 from specola.gpu.adapters.simulated_control import Control, Phase, Refusals, write_control
 from specola.gpu.api import Drain, NewGrant, NewRequest, Redeem, Renew, Report, Saved
 from specola.gpu.model import Gone, Running, Waiting
+
+from gpu.servicerig import SECRET, FakeRunner, Rig, kernel
 
 
 @pytest.fixture
@@ -147,7 +148,7 @@ async def test_a_lease_is_renewed_up_to_the_longest_of_the_group(rig: Rig) -> No
 
 async def test_a_release_saves_first_and_the_answer_of_the_kernel_ends_it(rig: Rig) -> None:
     lease = await rig.active()
-    assert (await rig.service.release("anna", lease.id, lease.token, "anna")).state == "saving"
+    assert (await rig.service.release("anna", lease.id, lease.token, by="anna")).state == "saving"
     await rig.pass_by(2)
     assert (await rig.lease()).state == "saving"
     saved = Saved(token=lease.token, names=("x", "model"), failed=({"name": "f", "why": "an open file"},), hooks=1)  # type: ignore[arg-type]
@@ -163,7 +164,7 @@ async def test_a_release_saves_first_and_the_answer_of_the_kernel_ends_it(rig: R
 
 async def test_a_kernel_that_does_not_save_is_not_waited_for(rig: Rig) -> None:
     lease = await rig.active()
-    await rig.service.release("anna", lease.id, lease.token, "anna")
+    await rig.service.release("anna", lease.id, lease.token, by="anna")
     await rig.pass_by(61)
     assert (await rig.lease()).state == "ended"
 
@@ -171,18 +172,18 @@ async def test_a_kernel_that_does_not_save_is_not_waited_for(rig: Rig) -> None:
 async def test_a_kernel_that_has_gone_needs_no_saving(rig: Rig) -> None:
     lease = await rig.active()
     rig.runner.work.clear()
-    await rig.service.release("anna", lease.id, lease.token, "anna")
+    await rig.service.release("anna", lease.id, lease.token, by="anna")
     await rig.pass_by(1.1)
     assert (await rig.lease()).outcome == "released"
 
 
 async def test_what_is_released_before_it_is_used_goes_at_once(rig: Rig) -> None:
     lease = await rig.offered()
-    await rig.service.release("anna", lease.id, lease.token, "anna")
+    await rig.service.release("anna", lease.id, lease.token, by="anna")
     await rig.pass_by()
     assert (await rig.lease()).outcome == "cancelled"
     assert (await rig.service.request("anna", lease.request)).state == "cancelled"
-    released = await rig.service.release("anna", lease.id, lease.token, "anna")
+    released = await rig.service.release("anna", lease.id, lease.token, by="anna")
     assert released.state == "ended"
 
 
@@ -345,7 +346,7 @@ async def test_a_gpu_that_computes_is_not_idle_whatever_its_kernel_says(rig: Rig
     assert (busy.state, busy.signal, busy.idle_since) == ("active", "gpu", None)
     assert len(busy.activity) > 5
     assert busy.activity[-1].engine == pytest.approx(0.8)
-    await rig.service.release("bob", lease.id, lease.token, "bob")
+    await rig.service.release("bob", lease.id, lease.token, by="bob")
     await rig.pass_by(61)
     (record,) = rig.store.records(0)
     assert record.used_seconds > 1000
@@ -408,7 +409,7 @@ async def test_a_grant_survives_a_restart_and_only_its_hash_is_kept(rig: Rig) ->
 
 async def test_a_start_of_a_server_that_fails_leaks_nothing(rig: Rig) -> None:
     identity, token, _ = await redeemed(rig)
-    await rig.service.release(None, identity, token, "service:specola")
+    await rig.service.release(None, identity, token, by="service:specola", server_gone=True)
     await rig.pass_by()
     assert await rig.tags() == {}
     assert rig.servers.stopped == []
@@ -435,12 +436,23 @@ async def test_when_the_lease_of_a_server_ends_the_server_ends_before_its_slice(
     identity, token, _ = await redeemed(rig)
     rig.servers.there["anna", ""] = True
     await rig.service.confirm(None, identity, token)
-    await rig.service.release("anna", identity, token, "anna")
+    await rig.service.release("anna", identity, token, by="anna")
     await rig.pass_by(steps=1)
     assert rig.servers.stopped == [("anna", "")]
     assert len(await rig.tags()) == 1
     await rig.pass_by(2)
     assert await rig.tags() == {}
+
+
+async def test_an_operator_who_ends_the_lease_of_a_server_ends_the_server(rig: Rig) -> None:
+    identity, token, _ = await redeemed(rig)
+    rig.servers.there["anna", ""] = True
+    await rig.service.confirm(None, identity, token)
+    ended = await rig.service.release(None, identity, None, by="dora")
+    assert ended.reason == "It was given back by dora."
+    await rig.pass_by(2)
+    await rig.pass_by(2)
+    assert (rig.servers.stopped, await rig.tags()) == ([("anna", "")], {})
 
 
 async def test_a_server_that_is_gone_gives_its_slice_back(rig: Rig) -> None:
@@ -547,7 +559,7 @@ async def test_a_site_that_decides_itself_gets_the_kernel_and_gives_the_reason(t
     assert (pool.controls_placement, pool.home, {shape.shape for shape in pool.shapes}) == (False, "sync", {"1g", "3g"})
     with pytest.raises(TooMuch, match="whole server"):
         await rig.ask(shape="3g", server=True)
-    await rig.service.release("anna", lease.id, lease.token, "anna")
+    await rig.service.release("anna", lease.id, lease.token, by="anna")
     await rig.pass_by(61)
     assert rig.runner.work == {}
     await rig.close()

@@ -193,6 +193,7 @@ def test_a_lease_that_is_being_reclaimed_is_reclaimed(
 
 def test_a_worker_without_its_lease_is_ended_at_the_next_start(place: Facility, anna: Session) -> None:
     """`specola stop` ends kernels as it ends servers; what their leases held is free when the facility is up again."""
+    anna.start_server()
     request = request_of(anna, shape="2g", minutes=60)
     reaches(anna, request, "offered")
     answer = anna.lab("POST", "api/kernels", json={"name": "specola-gpu"})

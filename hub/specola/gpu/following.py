@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from specola.core.database import record
 from specola.core.errors import SpecolaError
 from specola.gpu.api import Outcome
-from specola.gpu.holding import Holding
+from specola.gpu.holding import SERVER_ENDED, Holding
 from specola.gpu.meters import Meters
 from specola.gpu.model import ActuatorError, Gone, Runner, Running, Waiting
 from specola.gpu.records import record_of
@@ -212,7 +212,7 @@ class Following:
             if (held.person, held.server or "") in there:
                 self._gone.pop(held.id, None)
             elif self._at.clock() - self._gone.setdefault(held.id, self._at.clock()) >= RESTARTED:
-                self._ending(held, "released", "Its server has ended.")
+                self._ending(held, "released", SERVER_ENDED)
 
     # measuring
 

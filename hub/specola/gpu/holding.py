@@ -29,6 +29,7 @@ from specola.gpu.views import gib_of, words
 
 GRANT_LIFE = 60.0
 RELAY_GRACE = 60
+SERVER_ENDED = "Its server has ended."
 NOT_STARTED = "The kernel could not be started there."
 log = logging.getLogger(__name__)
 
@@ -278,16 +279,20 @@ class Holding:
         self._wake()
         return self.mine(None, identity)
 
-    def release(self, person: str | None, identity: str, token: int | None, by: str) -> Held:
-        """Give a slice back: at once when nothing runs on it, after saving where a kernel does."""
+    def release(
+        self, person: str | None, identity: str, token: int | None, *, by: str, server_gone: bool = False
+    ) -> Held:
+        """Give a slice back: at once when nothing runs on it, after saving where a kernel does.
+
+        `server_gone` says that no server is to be stopped for it: one of the same name may start at any moment.
+        """
         held = self.mine(person, identity, token)
         now = self._at.clock()
         words = "You gave it back." if by == held.person else f"It was given back by {by}."
         unused = {"state": "cancelled", "reason": words, "ended": now}
         ending: dict[str, Any] = {"cause": "released", "reason": words}
-        if by != held.person and person is None:
-            # the spawner says so: the server has gone, and one of the same name may start at any moment
-            ending["server"] = None
+        if server_gone:
+            ending |= {"server": None, "reason": SERVER_ENDED}
         if held.state in {"making", "offered", "starting"}:
             outcome = "failed" if held.for_server and held.state == "starting" else "cancelled"
             changed = self._store.move(

@@ -134,7 +134,8 @@ def _holding(service: GpuService) -> list[Route]:
 
     async def release(caller: Caller, request: Request) -> Lease:
         whose = None if caller.may(ADMIN) else caller.name
-        return await service.release(whose, request.path_args["id"], _fence(caller, request), caller.name)
+        fence, gone = _fence(caller, request), caller.kind == "service"
+        return await service.release(whose, request.path_args["id"], fence, by=caller.name, server_gone=gone)
 
     each, dialled = "/gpu/leases/{id}", "Start the kernel worker where the slice is"
     into, ended = "Take a lease into a server that is about to start", "Give a slice back, once its kernel is saved"

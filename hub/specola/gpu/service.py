@@ -184,9 +184,12 @@ class GpuService:
         """What a one-time grant stands for."""
         return await self._holding.redeem(wish)
 
-    async def release(self, person: str | None, identity: str, token: int | None, by: str) -> Lease:
-        """Give a slice back."""
-        return self._tell.lease_of(self._holding.release(person, identity, token, by))
+    async def release(
+        self, person: str | None, identity: str, token: int | None, *, by: str, server_gone: bool = False
+    ) -> Lease:
+        """Give a slice back; `server_gone`: the spawner says so, when a server has ended or not come up."""
+        released = self._holding.release(person, identity, token, by=by, server_gone=server_gone)
+        return self._tell.lease_of(released)
 
     # operating
 
