@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servicerig import SECRET
-from test_routes import DOCUMENT, Gpus, gpus_at, start
+
+from gpu.servicerig import SECRET
+from gpu.test_routes import DOCUMENT, Gpus, gpus_at, start
 
 
 @pytest.fixture

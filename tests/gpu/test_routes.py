@@ -15,10 +15,11 @@ from apirig import Rig, serving
 from fakehub import EVERYTHING
 from jsonschema import Draft202012Validator
 from running import TOP
-from servicerig import SECRET, FakeRunner
 from specola.facility.model import Facility
 from specola.gpu.service import GpuService
 from specola.server.openapi import openapi
+
+from gpu.servicerig import SECRET, FakeRunner
 
 DOCUMENT: dict[str, Any] = {
     "groups": {

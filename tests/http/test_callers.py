@@ -274,7 +274,14 @@ async def test_somebody_whom_the_hub_forgot_sees_no_servers(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("start.js", "text/javascript"), ("start.css", "text/css"), ("icon.svg", "image/svg")]
+    ("name", "kind"),
+    [
+        ("start.js", "text/javascript"),
+        ("gpu.js", "text/javascript"),
+        ("operator.js", "text/javascript"),
+        ("start.css", "text/css"),
+        ("icon.svg", "image/svg"),
+    ],
 )
 async def test_files_of_the_page_are_kept_by_browsers(rig: Rig, name: str, kind: str) -> None:
     answer = await rig.http.get(f"{PAGE}static/{name}")

@@ -231,7 +231,7 @@ class LeaseHandler(Answer):
             self.problem(409, "This lease has changed hands")
             return
         self.fake.asked.append((name, "release", {}))
-        self.fake.become(lease, "saving", cause="released")
+        self.fake.become(lease, "saving" if lease["kernel"] else "ended", cause="released")
         self.set_status(202)
         self.finish(lease)
 

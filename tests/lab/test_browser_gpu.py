@@ -265,5 +265,5 @@ def test_a_cell_asks_and_shows_it_live(seen: Seen) -> None:
         accessible(page, ".specola-gpu")
     shown.get_by_role("button", name="Keep it").click()
     expect(shown).to_contain_text("In use.")
-    assert seen.fake.gpus.asked[-1] == ("POST", "gpu/leases/l1/renew", {"token": 3, "minutes": 120})
+    assert seen.fake.gpus.asked[-1] == ("POST", "gpu/leases/l1/renew", {"token": 3, "minutes": 1})
     assert seen.complaints == []

@@ -229,7 +229,7 @@ class TestWidget:
         assert drawn.view["ends"] > time.time()
         gpus.leases[0] |= {"state": "expiring", "cause": "reclaimed", "ends_at": moment(2)}
         wait_for(lambda: "taken back" in drawn.view["words"], 60, "the notice in the widget")
-        assert drawn.view["actions"][0] == ["renew", "Keep it"]
+        assert drawn.view["actions"][0] == ["keep", "Keep it"]
         gpus.leases[0] |= {"state": "ended", "outcome": "reclaimed", "saved": saved()}
         wait_for(lambda: drawn.view["pill"] == "ended", 60, "the end in the widget")
         assert drawn.view["actions"] == []
@@ -247,6 +247,9 @@ class TestWidget:
         facility.refuse["POST gpu/leases/l1/renew"] = (422, "Two hours at most", "")
         press(drawn, {"do": "renew"}, [])
         assert drawn.view["problem"] == "Two hours at most"
+        facility.refuse.clear()
+        press(drawn, {"do": "keep"}, [])
+        assert gpus.asked[-1] == ("POST", "gpu/leases/l1/renew", {"token": 3, "minutes": 1})
         press(drawn, {"do": "release"}, [])
         assert gpus.asked[-1][:2] == ("DELETE", "gpu/leases/l1")
 

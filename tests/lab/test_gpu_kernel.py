@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 import signal
 import time
@@ -275,8 +276,24 @@ async def test_a_confirmation_that_does_not_arrive_is_repeated(gpu: Gpu) -> None
 
 async def test_a_server_that_stops_leaves_no_worker(service: FakeGpu, home: Path) -> None:
     async with running(service, home) as rig:
-        await rig.kernel()
+        kernel = await rig.kernel()
+        await kernel.run("treasure = 7")
     await until(lambda: service.workers["lease-1"].poll() is not None, what="the worker's end")
+    assert service.workers["lease-1"].returncode == 0
+    assert service.leases["lease-1"]["cause"] == "released"
+    # nobody asked for it, and it is saved all the same
+    manifest = json.loads((home / ".specola/snapshots/lease-1/manifest.json").read_text())
+    assert "treasure" in manifest["names"]
+
+
+async def test_without_a_shared_home_a_server_that_stops_fetches_what_can_be_saved_first(
+    service: FakeGpu, home: Path
+) -> None:
+    service.home = "none"
+    async with running(service, home) as rig:
+        kernel = await rig.kernel()
+        await kernel.run("treasure = 7")
+    assert "treasure" in json.loads((home / ".specola/snapshots/lease-1/manifest.json").read_text())["names"]
 
 
 async def test_a_worker_that_is_killed_takes_its_kernel_with_it_and_the_lease_is_told(gpu: Gpu) -> None:

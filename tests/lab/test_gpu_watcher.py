@@ -27,6 +27,10 @@ async def test_what_a_kernel_does_is_reported_when_it_changes(gpu: Gpu) -> None:
     with pytest.raises(AssertionError):
         await kernel.finish(message)
     await until(lambda: actions(gpu, "activity")[-1]["kernel"] == "idle")
+    # a cell that came and went between two reports has moved the time since when it is idle
+    before = actions(gpu, "activity")[-1]["since"]
+    await kernel.run("1")
+    await until(lambda: actions(gpu, "activity")[-1]["since"] > before)
     reports = actions(gpu, "activity")
     assert {report["token"] for report in reports} == {101}
     assert [report["since"] for report in reports] == sorted(report["since"] for report in reports)

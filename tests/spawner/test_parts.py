@@ -40,6 +40,7 @@ def test_no_limit_is_more_than_any() -> None:
 
 def test_offer_in_words() -> None:
     assert form(Offer(None, None)) == ""
+    assert "ask for that on the start page" in form(Offer(None, None, gpus=True))
     assert form(Offer(4, 2)) == "<p>Your server gets 4 GiB of memory and 2 cores.</p>"
     assert amounts(Offer(0.5, None)) == "0.5 GiB of memory"
     assert amounts(Offer(None, 1.5)) == "1.5 cores"

@@ -108,8 +108,8 @@ def view(wish: Wish, problem: str = "") -> dict[str, Any]:
         return shown | {"title": said.wished(request), "pill": place, "words": words, "actions": actions}
     if held["state"] in {"offered", *RENEWABLE}:
         shown["ends"] = said.end(held)
-        renew = [["renew", "Keep it" if held["state"] == "expiring" else "Renew"]] if held["state"] in RENEWABLE else []
-        shown["actions"] = [*renew, ["release", "Give back"]]
+        keep = ["keep", "Keep it"] if held["cause"] == "reclaimed" else ["renew", "Renew"]
+        shown["actions"] = [*([keep] if held["state"] in RENEWABLE else []), ["release", "Give back"]]
     return shown | {"title": said.what(held), "pill": held["state"], "words": said.doing(held)}
 
 
@@ -174,6 +174,7 @@ class Follower:
         """Called by ipywidgets, in the kernel's own thread."""
         deeds: dict[str, Callable[[], None]] = {
             "cancel": self._wish.cancel,
+            "keep": self._wish.keep,
             "renew": self._wish.renew,
             "release": self._wish.release,
         }
