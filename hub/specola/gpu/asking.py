@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from specola.gpu.board import Board
 from specola.gpu.desk import Desk, Left
 from specola.gpu.keeping import Kept, overlap
 from specola.gpu.phases import Phases
-from specola.gpu.queueing import Census
+from specola.gpu.queueing import Census, census, ordered
 from specola.gpu.reclaiming import Candidate, Position, Search
 from specola.gpu.state import Action, Cause, Grant, GroupShare, Holding, Notice, Slot, Spare, State, Want, Wish
 
@@ -114,9 +115,11 @@ class Asking:
         return boards
 
     def _soon(self, left: Left) -> Left:
-        """Admit those for whom what goes anyway is enough."""
+        """Admit those for whom what goes anyway is enough, in the order of the queue when it is gone."""
+        gone = {holding.id for holding in self._going} | self._causes.keys()
+        then = replace(self.state, holdings=tuple(one for one in self.state.holdings if one.id not in gone))
         desk = Desk(self._now(), self.counted, self.state.groups)
-        admitted, rest = desk.admit(left.wishes)
+        admitted, rest = desk.admit(ordered(left.wishes, then, census(then, self.now), self.now))
         self._settle(desk.place(admitted))
         return rest
 
@@ -181,10 +184,15 @@ class Asking:
 
     def actions(self) -> list[Action]:
         """Notices to those who were chosen and have none, and the word to stay for the others who have."""
-        ends_at = self.now + self.state.terms.notice
         stay = [Spare(one.holding.id) for one in self._candidates if one.asked and not one.chosen]
-        go = [one.holding.id for one in self._candidates if one.chosen and not one.asked]
-        return [*stay, *(Notice(lease, ends_at, self._causes[lease]) for lease in go)]
+        go = [one.holding for one in self._candidates if one.chosen and not one.asked]
+        return [*stay, *(Notice(one.id, self._ends_at(one), self._causes[one.id]) for one in go)]
+
+    def _ends_at(self, holding: Holding) -> float:
+        terms = self.state.terms
+        if not terms.warned or holding.idle_since is None:
+            return self.now + terms.notice
+        return max(self.now, holding.idle_since + terms.idle_after + terms.notice)
 
 
 def _least(candidate: Candidate) -> tuple[bool, float, float]:

@@ -1,8 +1,10 @@
 """Which idle leases to ask to go, so that somebody who waits is served, at the least cost.
 
-Cost is, in this order: how many leases are asked, how many slots they have, how many that were asked already are
-needed, how recently the most recently used of them was used. A wish is served by one position on one GPU, so looking
-at every position is exact for it; the wishes are served in the order of the queue.
+Cost is, in this order: how many leases are asked, how many of those have a kernel that cannot save itself, how many that
+were asked before are needed, how recently the most recently used of them was used, how many slots they have. Who is
+idle longest is likeliest to have left, and when a larger slice than needed goes, the next who waits finds room.
+A wish is served by one position on one GPU, so looking at every position is exact for it; the wishes are served in
+the order of the queue.
 """
 
 from __future__ import annotations
@@ -16,8 +18,7 @@ from typing import NamedTuple
 from specola.gpu.board import Board
 from specola.gpu.state import Holding, Slot
 
-Cost = tuple[int, float, int, float]
-FREE: Cost = (0, 0.0, 0, 0.0)
+Cost = tuple[int, int, int, float, float]
 
 
 @dataclass(slots=True, eq=False)
@@ -124,7 +125,7 @@ class Search:
 
     def _cost(self, gpu: str, start: int, shape: str) -> Cost | None:
         """What it costs to lie there; None when engines of others are in the way."""
-        number, slots, asked, used = 0, 0.0, 0, 0.0
+        number, unsaved, asked, used, slots = 0, 0, 0, 0.0, 0.0
         end, at = start + self.board.size(shape), self.board.index.get(gpu)
         card = 0 if at is None else self.board.cards[at]
         for candidate in self.candidates[gpu]:
@@ -135,10 +136,13 @@ class Search:
                 if at is not None:
                     card &= self.board.kept(other.start, candidate.holding.shape)
                 continue
-            number += not candidate.asked
-            slots += 0.0 if candidate.asked else candidate.size
-            asked += candidate.asked
+            if candidate.asked:
+                asked += 1
+            else:
+                number += 1
+                unsaved += not candidate.holding.checkpoint
+                slots += candidate.size
             used = max(used, candidate.holding.idle_since or 0.0)
         if at is not None and start not in self.board.starts(card, shape):
             return None
-        return (number, slots, asked, used)
+        return (number, unsaved, asked, used, slots)

@@ -76,6 +76,8 @@ class Holding:
     course: str | None = None
     cause: Cause | None = None
     """of the notice that was given"""
+    checkpoint: bool = False
+    """whether its kernel can save itself, so that nothing is lost when it goes"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,8 @@ class Terms:
     youngest: int = 900
     saving: int = 60
     drain_before: int = 3600
+    warned: bool = False
+    """whether whoever is idle for `idle_after` is told then that the slice may go; the notice counts from that"""
 
 
 @dataclass(frozen=True, slots=True)

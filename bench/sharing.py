@@ -1,0 +1,131 @@
+"""How many GPUs people need who share them: policies side by side on an invented week, decided by the real planner.
+
+Every policy gets as few GPUs as suffice for 95 % of all requests to have a slice within 60 s, and at most 2 % to be
+given up. Where a session keeps its slice (A to D), its start is one request; where it has it on lease (E to H, S), every
+burst is, and those that find their slice still there count as served. The week and its assumptions are described in
+`sharing_trace`; duty is the share of a session in which its GPU computes. Fixed layouts are searched on the very days
+on which they are judged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.figures import Figure, Measurement
+from bench.sharing_run import POLICIES, Policy, Tally
+from bench.sharing_search import needed
+from bench.sharing_trace import trace
+
+DUTIES = (0.12, 0.28, 0.54, 0.85)
+GUESS = {
+    "A": (68,) * 4,
+    "B": (24,) * 4,
+    "C": (21,) * 4,
+    "D": (17,) * 4,
+    "E": (7, 12, 18, 22),
+    "F": (5, 9, 14, 18),
+    "G": (7, 13, 18, 20),
+    "H": (6, 10, 15, 19),
+    "S": (9, 15, 21, 24),
+}
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of this bench."""
+    parser.add_argument("--seeds", type=int, default=3, help="weeks that are played")
+    parser.add_argument("--tries", type=int, default=40, help="exchanges tried for every fixed layout of sessions")
+    parser.add_argument("--policies", default="".join(POLICIES), help="which, by letter")
+    parser.add_argument("--duties", type=float, nargs="+", default=DUTIES, help="shares of time with a busy GPU")
+    parser.add_argument("--results", type=Path, default=Path("artefacts/sharing.json"), help="kept, and taken up again")
+    parser.add_argument("--picture", type=Path, default=None, help="draw the result there")
+
+
+Result = dict[str, float]
+
+
+def measure(options: argparse.Namespace) -> Measurement:
+    """Run the bench."""
+    results: dict[str, Result] = {}
+    if options.results.exists():
+        results = json.loads(options.results.read_text())
+    chosen = [POLICIES[name] for name in options.policies]
+    for duty in options.duties:
+        traces = [trace(seed, duty) for seed in range(1, options.seeds + 1)]
+        for policy in chosen:
+            key = f"{policy.name} {duty if policy.leased else 'any'} {options.seeds}"
+            if key in results:
+                continue
+            guess = GUESS[policy.name][min(range(4), key=lambda index: abs(DUTIES[index] - duty))]
+            tries = options.tries // 5 if policy.leased else options.tries
+            print(f"policy {policy.name}, duty {duty}", flush=True)
+            cards, tally = needed(policy, traces, guess, tries, note=[])
+            results[key] = told(cards, tally)
+            options.results.parent.mkdir(exist_ok=True)
+            options.results.write_text(json.dumps(results, indent=1))
+    shown = {
+        (policy.name, duty): results[f"{policy.name} {duty if policy.leased else 'any'} {options.seeds}"]
+        for policy in chosen
+        for duty in options.duties
+    }
+    if options.picture is not None:
+        from bench import sharing_picture
+
+        sharing_picture.draw(shown, chosen, options.duties, options.picture)
+    return table(shown, chosen, options)
+
+
+def told(cards: int, tally: Tally) -> Result:
+    """What is kept of a result."""
+    return {
+        "gpus": cards,
+        "in_time": tally.in_time / tally.asked,
+        "gave_up": tally.gave_up / tally.asked,
+        "losses": tally.losses,
+        "restores": tally.restores,
+        "asked": tally.asked,
+    }
+
+
+def table(shown: dict[tuple[str, float], Result], chosen: Sequence[Policy], options: argparse.Namespace) -> Measurement:
+    """GPUs needed by policy and duty, and states lost per session that registered no checkpoint."""
+    rows = []
+    figures: dict[str, Figure] = {}
+    for policy in chosen:
+        cells = []
+        for duty in options.duties:
+            result = shown[policy.name, duty]
+            figures[f"gpus_needed_{policy.name}_{duty}"] = int(result["gpus"])
+            figures[f"losses_per_session_{policy.name}_{duty}"] = round(result["losses"], 3)
+            figures[f"restores_per_session_{policy.name}_{duty}"] = round(result["restores"], 3)
+            cells.append(f"{result['gpus']:.0f} ({result['losses']:.2f})" if policy.leased else f"{result['gpus']:.0f}")
+        rows.append((f"{policy.name} {policy.title}", *cells))
+    remarks = [
+        f"GPUs needed (states lost per session that registered no checkpoint), {options.seeds} invented weeks together.",
+        "Of sessions that registered a checkpoint none is lost: theirs are restored.",
+        pays(shown, options.duties),
+    ]
+    return Measurement(("GPUs, by duty", *(f"{duty:.2f}" for duty in options.duties)), rows, figures, remarks)
+
+
+def pays(shown: dict[tuple[str, float], Result], duties: Sequence[float]) -> str:
+    """From which duty on leases need no fewer GPUs than slices held for a whole session."""
+    if ("D", duties[0]) not in shown or ("G", duties[0]) not in shown:
+        return ""
+    for name in ("G", "H"):
+        over = [duty for duty in duties if (name, duty) in shown]
+        stop = next((duty for duty in over if shown[name, duty]["gpus"] >= shown["D", duty]["gpus"]), None)
+        if name == "G":
+            first = stop
+    return (
+        "Leases asked back on demand need fewer GPUs than slices held per session at every duty tried."
+        if first is None
+        else f"Leases asked back on demand (G) need no fewer GPUs than slices held per session (D) from duty {first} on"
+        + (
+            "; when warned beforehand (H), at none."
+            if stop is None
+            else f"; when warned beforehand (H), from {stop} on."
+        )
+    )
