@@ -10,6 +10,9 @@ from bench import figures
 
 BENCHES = {
     "analysis": "the VBS selection as a loop, on columns and on Dask: kHz and events per CPU second",
+    "kernel": "a GPU kernel beside a local one: ready, per cell, output",
+    "packing": "the GPU planner beside a HiGHS model and exhaustive search: ms for a plan",
+    "sharing": "GPUs that people need who share them: policies side by side through the real planner",
     "spawn": "click to idle kernel beside stock JupyterHub, one by one and ten at once",
 }
 

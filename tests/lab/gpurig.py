@@ -1,4 +1,3 @@
-
 """A real Jupyter server with GPU kernels on real workers, beside the fake service."""
 
 from __future__ import annotations

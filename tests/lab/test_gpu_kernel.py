@@ -14,7 +14,7 @@ import pytest
 from jupyter_client.provisioning import KernelProvisionerFactory
 from lab.fakeservice import FakeGpu
 from lab.gpurig import Gpu, running, until
-from specola_lab.gpu.leases import HOW_TO_ASK
+from specola_lab.gpu.lessor import HOW_TO_ASK
 
 
 def one_lease(gpu: Gpu) -> dict[str, object]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
 from specola_lab.gpu import address
 from specola_lab.gpu.calls import CallError
-from specola_lab.gpu.leases import Lease, LeaseError, Leases
+from specola_lab.gpu.lessor import Lease, LeaseError, Leases
 from specola_lab.gpu.links import KernelLink, Registry
 from specola_lab.gpu.travel import SNAPSHOT_LIMIT, Travel
 from specola_lab.gpu.wire import GRACE_SECONDS, WireError
@@ -19,6 +20,8 @@ CONFIRM_PAUSES = (0.2, 1.0, 3.0, 10.0, 30.0)
 SAVE_SECONDS = 40.0
 """of the service's 60: the rest is for what travels, and for telling it"""
 TRAVEL_SLACK = 15.0
+LEAVE_SECONDS = 5.0
+"""a server that is stopped is killed after ten"""
 NEVER_AGAIN = {400, 403, 404, 409, 410, 422}
 
 
@@ -36,6 +39,8 @@ class GpuHalf:
         self.grace = GRACE_SECONDS
         self.managers: dict[str, Any] = {}
         """kernel id → jupyter-server's kernel manager"""
+        self.doing: dict[str, tuple[str, float]] = {}
+        """kernel id → `busy` or `idle`, and since when"""
         self.changed = asyncio.Event()
         self.travels: dict[str, Travel] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -61,7 +66,15 @@ class GpuHalf:
         link.changed = lambda: self._link_changed(link)
         self.registry.add(link)
         self.managers[kernel_id] = manager
+        self.doing[kernel_id] = ("idle", time.time())
+        manager.observe(lambda change: self._does(kernel_id, str(change["new"])), "execution_state")
         return link
+
+    def _does(self, kernel_id: str, state: str) -> None:
+        word = "busy" if state == "busy" else "idle"
+        if word != self.doing[kernel_id][0]:
+            self.doing[kernel_id] = (word, time.time())
+            self.changed.set()
 
     def _link_changed(self, link: KernelLink) -> None:
         self.changed.set()
@@ -151,6 +164,19 @@ class GpuHalf:
             "hooks": len(answer["hooks"]),
             "size": answer["size"],
         }
+
+    async def leave(self) -> None:
+        """The server stops: have what runs saved, by the worker itself where the home is shared, and give it back."""
+        await asyncio.gather(*(self._leave(link) for link in self.registry.links.values() if link.state == "ready"))
+
+    async def _leave(self, link: KernelLink) -> None:
+        if link.about.get("home") != "shared":
+            await self.save(link, LEAVE_SECONDS)
+        self.managers.pop(link.kernel_id, None)
+        link.left = link.about.get("home") == "shared"
+        await link.end("The server was stopped.", "leave")
+        with contextlib.suppress(LeaseError):
+            await self.leases.release(link.lease)
 
     async def close(self) -> None:
         """End what still runs, when the server shuts down."""

@@ -24,6 +24,7 @@ from specola_lab.gpu.front import Front
 State = Literal["waiting", "starting", "ready", "lost", "ended"]
 KEPT_SECONDS = 3600.0
 """how long the panel is told why a kernel ended"""
+END_SECONDS = 2.0
 GRACE_OVER = "Its machine could not be reached for a minute: the network was cut, or the job has ended."
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,8 @@ class KernelLink:
         self.state: State = "waiting"
         self.reason = ""
         self.since = time.time()
+        self.left = False
+        """its worker saves it by itself, and nobody else speaks for it"""
         self.hooks = 0
         self.pid: int | None = None
         """of the kernel's process, where it runs"""
@@ -155,8 +158,8 @@ class KernelLink:
         self.state, self.reason, self.since = state, reason, time.time()
         self.changed()
 
-    async def end(self, reason: str) -> None:
-        """The kernel is over, and why; twice is no error, the first reason stays."""
+    async def end(self, reason: str, do: str = "end") -> None:
+        """The kernel is over, and why; twice is no error, the first reason stays. `leave`: it saves itself first."""
         if self.state == "ended":
             return
         if not self.hello.done():
@@ -165,7 +168,7 @@ class KernelLink:
             self._mourning.cancel()
         if self.link.connected:
             try:
-                await self.calls.ask("end", seconds=2.0)
+                await self.calls.ask(do, seconds=END_SECONDS)
             except (CallError, TimeoutError, wire.WireError):
                 log.info("the worker of kernel %s did not confirm its end", self.kernel_id)
         self.pid, self.code = None, self.code or 1

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from specola_lab.gpu.half import GpuHalf
-from specola_lab.gpu.leases import Lease, LeaseError
+from specola_lab.gpu.lessor import Lease, LeaseError
 
 KERNEL = "specola-gpu"
 
@@ -26,7 +26,10 @@ class OnGrant:
         """Do what the lease's request said; what goes wrong is told in the log and by the kernel's reason."""
         try:
             if lease["on_grant"] == "notebook":
-                await self._notebook(lease)
+                try:
+                    await self._notebook(lease)
+                finally:
+                    await self._release(lease)
             else:
                 await self._kernel(lease, "")
         except Exception:
@@ -42,7 +45,7 @@ class OnGrant:
         return manager
 
     async def _notebook(self, lease: Lease) -> None:
-        """Run a notebook from its first cell to its last, keep its outputs in place, give the lease back."""
+        """Run a notebook from its first cell to its last, and keep its outputs in place."""
         import nbformat
         from nbclient import NotebookClient
         from nbclient.exceptions import CellExecutionError
@@ -66,7 +69,6 @@ class OnGrant:
             self.log.info("notebook %s stopped at an error: %s", lease["notebook"], error.ename)
         finally:
             await keep()
-            await self._release(lease)
 
     async def _release(self, lease: Lease) -> None:
         try:

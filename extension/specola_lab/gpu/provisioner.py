@@ -17,7 +17,7 @@ from jupyter_client.session import Session
 from specola_lab.gpu.calls import CallError
 from specola_lab.gpu.front import PORTS, PROBE
 from specola_lab.gpu.half import GpuHalf
-from specola_lab.gpu.leases import OVER, Lease, LeaseError, over
+from specola_lab.gpu.lessor import OVER, Lease, LeaseError, over
 from specola_lab.gpu.links import KernelLink
 
 NOT_HERE = "The kernel Python 3 (GPU) starts in a JupyterLab that a facility has started, and nowhere else."

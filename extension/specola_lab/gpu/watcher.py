@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
@@ -20,11 +19,11 @@ from typing import Any
 import aiohttp
 
 from specola_lab.gpu.half import GpuHalf
-from specola_lab.gpu.leases import Lease, LeaseError, over
+from specola_lab.gpu.lessor import Lease, LeaseError, over
 from specola_lab.gpu.links import KernelLink
 
 REPORT_SECONDS = 30.0
-SOON_SECONDS = 0.5
+SOON_SECONDS = 1.0
 """changes within this are one report"""
 PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 NO_SCOPE_SECONDS = 600.0
@@ -59,7 +58,6 @@ class Watcher:
         self._last = ""
         self._saving: set[str] = set()
         self._started: set[str] = set()
-        self._told: dict[str, tuple[str, float, bool]] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -131,7 +129,7 @@ class Watcher:
 
     async def _save(self, lease: Lease, link: KernelLink | None) -> None:
         """Save what is to be saved and say so; a lease without a kernel here is another server's, or has none."""
-        if link is None:
+        if link is None or link.left:
             return
         nothing: dict[str, Any] = {"names": [], "failed": [], "hooks": 0, "size": 0}
         result = await self.half.save(link) if link.alive else nothing
@@ -156,11 +154,7 @@ class Watcher:
 
     async def _report(self, link: KernelLink) -> None:
         """Say whether the kernel is busy, since when, and whether it has registered a checkpoint."""
-        busy = getattr(self.half.managers.get(link.kernel_id), "execution_state", "idle") == "busy"
-        word = "busy" if busy else "idle"
-        before = self._told.get(link.lease)
-        since = before[1] if before is not None and before[0] == word else time.time()
-        self._told[link.lease] = (word, since, link.hooks > 0)
+        word, since = self.half.doing[link.kernel_id]
         try:
             lease = await self.half.leases.report(link.lease, word, since, checkpoint=link.hooks > 0)
         except LeaseError as error:

@@ -31,7 +31,7 @@ TERM_SAVE_SECONDS = 4.0
 SAVE_SLACK = 5.0
 TRAVEL_SECONDS = 600.0
 """how long a snapshot may take to come"""
-EXIT_CODES = {"ended": 0, "grace": 3, "refused": 4, "zygote": 5, "term": 0}
+EXIT_CODES = {"ended": 0, "left": 0, "grace": 3, "refused": 4, "zygote": 5, "term": 0}
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +75,7 @@ class Worker:
             "signal": self._signal,
             "save": self._save,
             "end": self._end,
+            "leave": self._leave,
             "receive": self._receive,
             "piece": self._piece,
         }
@@ -118,7 +119,7 @@ class Worker:
 
     async def _last_save(self, why: str) -> None:
         """Nobody asked for a snapshot: save what is there where it can be found again."""
-        seconds = {"grace": LAST_SAVE_SECONDS, "term": TERM_SAVE_SECONDS}.get(why)
+        seconds = {"grace": LAST_SAVE_SECONDS, "left": LAST_SAVE_SECONDS, "term": TERM_SAVE_SECONDS}.get(why)
         if seconds and self.order.home == "shared" and self.run is not None and self.run is not self._saved_with:
             with contextlib.suppress(CallError):
                 await self._save({"within": seconds}, [])
@@ -227,6 +228,10 @@ class Worker:
 
     async def _end(self, _said: dict[str, Any], _: list[bytes]) -> None:
         self._finish("ended")
+
+    async def _leave(self, _said: dict[str, Any], _: list[bytes]) -> None:
+        """The server stops, and does not wait for the snapshot."""
+        self._finish("left")
 
     # what lasts
 
