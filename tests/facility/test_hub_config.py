@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from specola.core.scopes import METRICS, SCOPES
+from specola.core.scopes import GPU, GPU_WRITE, METRICS, SCOPES
 from specola.facility import hub_config
 from specola.facility.hub_config import configure, identity_settings, server_environment, service_host
 from specola.facility.runtime import Runtime, addresses_file
@@ -73,6 +73,7 @@ def test_a_servers_token_has_its_rights_one_by_one(runtime_of: Make) -> None:
     scopes = configure(runtime_of())["Spawner"]["server_token_scopes"]
     assert "access:services!service=specola" in scopes
     assert "inherit" not in scopes
+    assert {GPU, GPU_WRITE} <= set(scopes)
     assert "custom:specola:admin" not in scopes
 
 
