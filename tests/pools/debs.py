@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ KEPT = Path("/var/lib/specola/pools")
 LIBRARY = re.compile(r"(lib(?!python|perl|js-|boost-python|pam-modules)|zlib1g)(?!.*-(perl|modules-db)$).*")
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 ELF = b"\x7fELF"
+UNUSED = 7 * 86400
 
 
 class NoPackages(Exception):
@@ -53,16 +55,20 @@ def unpacked(recipe: Recipe) -> Path:
     with (KEPT / f"{recipe.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (place / "done").exists():
-            for old in KEPT.glob(f"{recipe.name}-*"):
-                shutil.rmtree(old)
+            shutil.rmtree(place, ignore_errors=True)
             (place / "root").mkdir(parents=True)
-            place.chmod(0o755)
+            for directory in (KEPT, place, place / "root"):
+                directory.chmod(0o755)
             _fetch(recipe, place / "apt")
             for package in sorted((place / "apt" / "archives").glob("*.deb")):
                 _run(["dpkg-deb", "-x", str(package), str(place / "root")])
             adapt(recipe, place / "root")
             shutil.rmtree(place / "apt")
-            (place / "done").touch()
+        (place / "done").touch()
+        # another checkout may use another one at this moment
+        for old in KEPT.glob(f"{recipe.name}-*/done"):
+            if old.stat().st_mtime < time.time() - UNUSED:
+                shutil.rmtree(old.parent)
     return place / "root"
 
 
@@ -126,7 +132,7 @@ def configuration(apt: Path) -> str:
 
 def adapt(recipe: Recipe, root: Path) -> None:
     """Make the programs use the loader and the libraries of the root (DT_RPATH: also for what they load later)."""
-    loader = _only(root, "lib64/ld-linux*", "usr/lib64/ld-linux*")
+    loader = _only(root, "lib64/ld-linux*", "usr/lib64/ld-linux*", "lib/ld-linux-aarch64*", "usr/lib/ld-linux-aarch64*")
     libc = _only(root, "lib/*/libc.so.6", "usr/lib/*/libc.so.6").parent.name
     usual = [f"{top}lib/{libc}" for top in ("", "usr/")] + ["usr/lib"]
     path = ":".join(str(root / name) for name in (*usual, *recipe.libraries))

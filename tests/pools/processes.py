@@ -31,7 +31,7 @@ if sys.stdin.read() != "done":  # nobody is there any more to say so
 
 @contextlib.contextmanager
 def pool_directory(name: str) -> Iterator[Path]:
-    """A directory that everybody can look into; with it goes all that its pool runs, even where the tests are killed."""
+    """A directory that everybody can look into; with it goes all that its pool runs, also when tests are killed."""
     top = Path(tempfile.mkdtemp(prefix=f"sp-{name}-", dir="/var/tmp"))
     top.chmod(0o755)
     guard = [sys.executable, "-c", GUARD, str(Path(__file__).parents[1]), str(top)]

@@ -10,6 +10,7 @@ files. Needs root.
 from __future__ import annotations
 
 import contextlib
+import platform
 import secrets
 import socket
 from collections.abc import Iterator, Mapping
@@ -21,7 +22,7 @@ from running import free_port, wait_for
 from pools.debs import Recipe, unpacked
 from pools.processes import CommandFailed, Daemon, command, keep_logs, pool_directory
 
-PLUGINS = "usr/lib/x86_64-linux-gnu/slurm-wlm"
+PLUGINS = f"usr/lib/{platform.machine()}-linux-gnu/slurm-wlm"
 RECIPE = Recipe(
     name="slurm",
     suite="trixie",
