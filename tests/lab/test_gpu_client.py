@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -164,6 +166,51 @@ class TestHolding:
     def test_without_a_lease_it_says_how_to_ask(self, gpus: FakeGpus) -> None:
         with pytest.raises(GpuError, match="You hold no GPU"):
             client.release()
+
+
+class FakeKernel:
+    """A GPU kernel's way to its server."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, Any]] = []
+        self.says: dict[str, Any] | Exception = {"status": 200, "body": {"items": [lease(id="mine")]}}
+
+    def api(self, method: str, path: str, body: Any) -> dict[str, Any]:
+        self.asked.append((method, path, body))
+        if isinstance(self.says, Exception):
+            raise self.says
+        return self.says
+
+
+class TestInsideAGpuKernel:
+    @pytest.fixture
+    def kernel(self, monkeypatch: pytest.MonkeyPatch) -> FakeKernel:
+        monkeypatch.delenv("SPECOLA_API_URL", raising=False)
+        monkeypatch.setenv(client.LEASE, "mine")
+        fake = FakeKernel()
+        monkeypatch.setitem(sys.modules, "specola_worker.kernel.state", SimpleNamespace(current=fake))  # type: ignore[arg-type]
+        return fake
+
+    def test_questions_go_through_the_worker_without_a_token(self, kernel: FakeKernel) -> None:
+        assert client.leases()[0]["id"] == "mine"
+        kernel.says = {"status": 202, "body": lease(id="mine")}
+        client.renew(minutes=5)
+        client.release()
+        assert kernel.asked == [
+            ("GET", "gpu/leases", None),
+            ("GET", "gpu/leases/mine", None),
+            ("POST", "gpu/leases/mine/renew", {"token": 3, "minutes": 5}),
+            ("GET", "gpu/leases/mine", None),
+            ("DELETE", "gpu/leases/mine?token=3", None),
+        ]
+
+    def test_a_refusal_is_the_facilitys_and_a_cut_is_said(self, kernel: FakeKernel) -> None:
+        kernel.says = {"status": 422, "body": {"title": "Two hours at most", "detail": ""}}
+        with pytest.raises(GpuError, match="Two hours at most"):
+            client.renew()
+        kernel.says = RuntimeError("The connection is down.")
+        with pytest.raises(GpuError, match=r"Your server does not answer: The connection is down\. Your leases go on"):
+            client.leases()
 
 
 class TestWords:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 import time
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
 from specola_lab._api import Api, GpuError
 from specola_lab.gpu import said
 
-__all__ = ["Offers", "Wish", "leases", "offers", "release", "renew", "request"]
+__all__ = ["GpuError", "Offers", "Wish", "leases", "offers", "release", "renew", "request"]
 
 DEFAULT_MINUTES = 60
 LOOK_SECONDS = 1.0
@@ -18,8 +21,26 @@ LEASE = "SPECOLA_GPU_LEASE"
 """names the lease of the GPU kernel that this is"""
 
 
+class ThroughServer(Api):
+    """What a GPU kernel asks goes through its worker to its person's server, which has the token: none travels."""
+
+    def __init__(self, channel: Any) -> None:
+        self._error = GpuError
+        self._channel = channel
+
+    def _ask(self, method: str, path: str, body: bytes | None = None) -> Any:
+        try:
+            said = self._channel.api(method, path, None if body is None else json.loads(body))
+        except (OSError, RuntimeError, TimeoutError) as error:
+            raise GpuError("Your server does not answer", f"{error} {GpuError.goes_on}; try again.".strip()) from None
+        if said["status"] >= HTTPStatus.BAD_REQUEST:
+            raise self._refusal(said["status"], json.dumps(said["body"]).encode(), "")
+        return said["body"]
+
+
 def _api() -> Api:
-    return Api(GpuError)
+    kernel = getattr(sys.modules.get("specola_worker.kernel.state"), "current", None)
+    return Api(GpuError) if kernel is None else ThroughServer(kernel)
 
 
 def _minutes(hours: float | None, minutes: float | None, default: int) -> int:
