@@ -10,7 +10,6 @@ from typing import Any
 
 import httpx
 import pytest
-from servicerig import FakeRunner, Rig, kernel
 from specola.client.hub import Hub
 from specola.core.errors import Conflict, NotFound, Unavailable
 from specola.gpu import reconcile
@@ -23,6 +22,8 @@ from specola.gpu.records import HALF_LIFE, Usage, weight
 from specola.gpu.state import End, Grant, Slot, Want
 from specola.gpu.store import Record
 from specola.server.gpus import HubServers
+
+from gpu.servicerig import FakeRunner, Rig, kernel
 
 
 @pytest.fixture

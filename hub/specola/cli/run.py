@@ -18,6 +18,7 @@ from specola.client.launcher import Launcher
 from specola.core.errors import SpecolaError, StateError
 from specola.core.files import read_regular
 from specola.core.layout import Layout, default_base
+from specola.core.rights import acting_as
 from specola.facility import supervisor
 from specola.facility.prepare import Wish, check_port, choose_addresses, is_root, prepare
 from specola.facility.processes import table
@@ -122,7 +123,20 @@ def halt(runtime: Runtime) -> None:
     """Stop everything, user programs included."""
     (runtime.layout.run / "stopped").touch()
     supervisor.stop(runtime)
+    _free_gpus(runtime)
     click.echo("Stopped.")
+
+
+def _free_gpus(runtime: Runtime) -> None:
+    """A facility that is stopped holds no part of a GPU."""
+    if not any(pool.actuator == "nvml" for pool in runtime.facility.gpu.pools.values()):
+        return
+    from specola.server.gpus import free_slices
+
+    owner = runtime.layout.state.stat()
+    with acting_as(owner.st_uid, owner.st_gid):
+        for why in asyncio.run(free_slices(runtime)):
+            click.echo(f"Slices are left on GPUs of the pool {why}", err=True)
 
 
 @click.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 import sqlalchemy as sa
@@ -21,6 +22,7 @@ from specola.gpu.model import ActuatorError, CondorPool, NvmlPool, Pool, Simulat
 from specola.gpu.pools import GpuPool, by_name
 from specola.gpu.service import GpuService
 
+PATIENCE = 60.0
 KUBERNETES = "Its slices are Kubernetes', and this facility runs on one machine."
 
 
@@ -42,6 +44,27 @@ class HubServers:
     async def stop(self, person: str, server: str) -> None:
         """Ask for a server's end."""
         await self._hub.stop(person, server)
+
+
+async def free_slices(runtime: Runtime) -> list[str]:
+    """Destroy the slices that were made on this machine's GPUs, once nothing runs on them; why any is left, in words.
+
+    Their leases are still written down: the next start makes those anew that were on offer, and ends the others.
+    """
+    left = []
+    for name, section in runtime.facility.gpu.pools.items():
+        if not isinstance(section, NvmlPool) or not section.create:
+            continue
+        actuator = NvmlActuator(name, section, models()[section.model], runtime.layout.state / "gpu" / name)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                for card in await actuator.cards():
+                    for one in card.instances:
+                        if one.tag is not None:
+                            await actuator.destroy(one)
+        except (ActuatorError, TimeoutError) as error:
+            left.append(f"{name}: {error or 'the GPUs do not answer'}")
+    return left
 
 
 def gpu_service(runtime: Runtime, engine: sa.Engine, bus: Bus, hub: Hub, registry: CollectorRegistry) -> GpuService:
