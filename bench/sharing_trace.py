@@ -89,9 +89,8 @@ def _trace(seed: int, duty: float, scale: float) -> list[Session]:
             shape = chance.choices(list(MIX), list(MIX.values()))[0]
             found.append((day * DAY + _comes(chance), length, shape))
         if day < COURSE_DAYS:
-            for _ in range(SEATS):
-                if chance.random() < SHOW_UP:
-                    found.append((day * DAY + chance.gauss(COURSE_AT, 300), COURSE_LASTS, "1g"))
+            coming = [chance.gauss(COURSE_AT, 300) for _ in range(SEATS) if chance.random() < SHOW_UP]
+            found += [(day * DAY + at, COURSE_LASTS, "1g") for at in coming]
     sessions = []
     for number, (start, length, shape) in enumerate(sorted(found)):
         stops, checkpoint = chance.random() < STOPS, chance.random() < CHECKPOINT

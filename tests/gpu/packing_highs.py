@@ -16,37 +16,36 @@ def feasible(instance: dict[str, Any]) -> bool:
     """One binary variable for every GPU, shape and start; slots and counters are the constraints."""
     model = highspy.Highs()
     model.silent()
-    shapes, capacity, slots = instance["shapes"], instance["capacity"], instance["slots"]
-    lying = {shape: [] for shape in instance["need"]}
+    lying: dict[str, list[Any]] = {shape: [] for shape in instance["need"]}
     for gpu in instance["gpus"]:
-        taken = {slot for start, size, _ in gpu for slot in range(start, start + size)}
-        used: dict[str, list[Any]] = {counter: [] for counter in capacity}
-        over: dict[int, list[Any]] = {slot: [] for slot in range(slots)}
-        for shape in instance["need"]:
-            for start in shapes[shape]["starts"]:
-                places = range(start, start + shapes[shape]["size"])
-                if taken.intersection(places):
-                    continue
-                variable = model.addBinary()
-                lying[shape].append(variable)
-                for slot in places:
-                    over[slot].append(variable)
-                for counter, amount in shapes[shape]["counters"].items():
-                    used[counter].append(amount * variable)
-        for some in over.values():
-            if some:
-                model.addConstr(sum(some) <= 1)
-        for counter, some in used.items():
-            spent = sum(shapes[shape]["counters"].get(counter, 0) for _, _, shape in gpu)
-            if some:
-                model.addConstr(sum(some) <= capacity[counter] - spent)
+        lay(model, instance, gpu, lying)
     for shape, number in instance["need"].items():
         if len(lying[shape]) < number:
             return False
-        if lying[shape]:
-            model.addConstr(sum(lying[shape]) == number)
+        model.addConstr(sum(lying[shape]) == number)
     model.solve()
     return model.getModelStatus() in {highspy.HighsModelStatus.kOptimal, highspy.HighsModelStatus.kModelEmpty}
+
+
+def lay(model: Any, instance: dict[str, Any], gpu: list[list[Any]], lying: dict[str, list[Any]]) -> None:
+    """What may lie on one GPU, beside what lies there."""
+    shapes, capacity = instance["shapes"], instance["capacity"]
+    taken = {slot for start, size, _ in gpu for slot in range(start, start + size)}
+    sums: dict[object, list[Any]] = {}
+    for shape in instance["need"]:
+        for start in shapes[shape]["starts"]:
+            places = range(start, start + shapes[shape]["size"])
+            if taken.intersection(places):
+                continue
+            variable = model.addBinary()
+            lying[shape].append(variable)
+            for slot in places:
+                sums.setdefault(slot, []).append(variable)
+            for counter, amount in shapes[shape]["counters"].items():
+                sums.setdefault(counter, []).append(amount * variable)
+    for what, some in sums.items():
+        spent = sum(shapes[shape]["counters"].get(what, 0) for _, _, shape in gpu)
+        model.addConstr(sum(some) <= capacity.get(what, 1) - spent)
 
 
 if __name__ == "__main__":

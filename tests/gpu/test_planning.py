@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import combinations
 
-import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from specola.gpu.adapters.profiles import models
-from specola.gpu.keeping import overlap
-from specola.gpu.phases import is_idle
-from specola.gpu.planning import explain, plan
+from specola.gpu.planning import plan
 from specola.gpu.queueing import order
 from specola.gpu.state import (
     Action,
@@ -26,7 +22,6 @@ from specola.gpu.state import (
     Lapse,
     Notice,
     PoolState,
-    Reserved,
     Slot,
     Spare,
     State,

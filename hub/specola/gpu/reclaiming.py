@@ -1,8 +1,8 @@
 """Which idle leases to ask to go, so that somebody who waits is served, at the least cost.
 
-Cost is, in this order: how many leases are asked, how many of those have a kernel that cannot save itself, how many that
-were asked before are needed, how recently the most recently used of them was used, how many slots they have. Who is
-idle longest is likeliest to have left, and when a larger slice than needed goes, the next who waits finds room.
+Cost is, in this order: how many leases are asked, how many of those have a kernel that cannot save itself, how many
+that were asked before are needed, how recently the most recently used of them was used, how many slots they have. Who
+is idle longest is likeliest to have left, and when a larger slice than needed goes, the next who waits finds room.
 A wish is served by one position on one GPU, so looking at every position is exact for it; the wishes are served in
 the order of the queue.
 """
@@ -109,8 +109,8 @@ class Search:
 
     def _best_on(self, gpu: str, shape: str) -> Position | None:
         best: Position | None = None
-        starts = self._starts(gpu, shape)
-        for start in starts:
+        # the highest start is the one that larger shapes have least use for
+        for start in reversed(self._starts(gpu, shape)):
             cost = self._cost(gpu, start, shape)
             if cost is not None and (best is None or cost < best.cost):
                 best = Position(cost, gpu, start, self._versions[gpu])
