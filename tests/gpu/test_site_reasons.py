@@ -100,4 +100,5 @@ def test_why_a_job_is_refused(said: str, part: str) -> None:
 def test_how_a_worker_ended() -> None:
     assert reasons.exited(0) == ""
     assert reasons.exited(-11, "said") == "The kernel's worker ended by signal 11: said."
+    assert reasons.exited(137) == "The kernel's worker ended by signal 9."
     assert reasons.exited(2) == "The kernel's worker ended with code 2."

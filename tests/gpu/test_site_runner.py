@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -231,3 +232,20 @@ def test_a_last_word_has_a_form_and_a_length() -> None:
     assert found is not None
     assert len(found["reason"]) == 600
     assert set(found) == {"state", "reason", "host", "device"}
+
+
+@pytest.mark.parametrize(
+    ("body", "code"), [("exit 0", 0), ("exit 3", 3), ("kill -9 $$", 137), ("kill $PPID; exec sleep 60", 143)]
+)
+def test_the_jobs_script_ends_as_the_worker_does_and_gives_back_the_end_of_what_it_wrote(
+    tmp_path: Path, body: str, code: int
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\nseq 10000 >&2\nseq 10000\necho the end >&2\n{body}\n")
+    python.chmod(0o755)
+    script = "umask 077\n" + sites.worker(str(python), ".")
+    done = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == code
+    assert done.stdout == ""
+    assert len(done.stderr) <= 4096 + len("Terminated\n")
+    assert "the end\n" in done.stderr

@@ -131,6 +131,7 @@ def exited(code: int, said: str = "") -> str:
         return ""
     if code in _EXITS:
         return _EXITS[code]
+    code = 128 - code if code > 128 else code  # noqa: PLR2004 - a shell's way to say so
     how = f"by signal {-code}" if code < 0 else f"with code {code}"
     return f"The kernel's worker ended {how}: {short(said)}." if said.strip() else f"The kernel's worker ended {how}."
 

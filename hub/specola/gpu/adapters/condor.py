@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from specola.core.accounts import Account
-from specola.gpu.adapters.sites import MARGIN, SETTINGS, SiteRunner, exports, worker
+from specola.gpu.adapters.sites import MARGIN, SiteRunner, exports, worker
 from specola.gpu.geometry import WHOLE, GpuModel
 from specola.gpu.model import CondorPool, Work
 
@@ -51,7 +51,7 @@ class CondorRunner(SiteRunner):
         lines = ["#!/bin/sh", "umask 077", exports(work)]
         if work.settings.get("home") != "shared":
             lines.append('export HOME="$PWD"')
-        return "\n".join([*lines, f"exec {worker(self._section.python, SETTINGS)}", ""])
+        return "\n".join([*lines, worker(self._section.python, "."), ""])
 
 
 def wanted(model: GpuModel, shape: str) -> str:

@@ -18,7 +18,7 @@ import htcondor2
 from specola.gpu import site_reasons as reasons
 from specola.gpu.adapters.site_batch import Away, Refused, Seen
 
-SCRIPT, SETTINGS, OUTPUT, ERRORS = "run.sh", "kernel.json", "worker.out", "worker.err"
+SCRIPT, SETTINGS, ERRORS = "run.sh", "kernel.json", "worker.err"
 TAIL = 4096
 ATTRIBUTES = [
     "ClusterId",
@@ -113,7 +113,7 @@ class CondorBatch:
             "should_transfer_files": "YES",
             "when_to_transfer_output": "ON_EXIT",
             "transfer_output_files": '""',
-            "output": str(place / OUTPUT),
+            "output": "/dev/null",
             "error": str(place / ERRORS),
             "initialdir": str(place),
             "notification": "never",

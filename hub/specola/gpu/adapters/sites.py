@@ -40,6 +40,7 @@ LOOK_EVERY = 0.1
 MARGIN = 900
 """seconds that a job may run longer than its lease: for its start, and for saving at the end"""
 RESTARTS = 5
+LAST_WORDS = 4096
 HIDDEN = frozenset({"CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"})
 """the site says which GPU a job sees"""
 SENDING = Waiting("The job is being sent to the site.")
@@ -228,6 +229,20 @@ def exports(work: Work) -> str:
     return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in sorted(chosen.items()))
 
 
-def worker(python: str, settings: str) -> str:
-    """The command that runs the worker; `settings` is a word of the shell."""
-    return f"{shlex.quote(python)} -m {WORKER} {settings}"
+def worker(python: str, place: str) -> str:
+    """The lines that run the worker with its settings in `place`, a word of the shell, and end as it does.
+
+    A signal to the job reaches it, and of what it writes only the end goes back: a kernel may print without end.
+    """
+    return "\n".join(
+        [
+            f'{shlex.quote(python)} -m {WORKER} "{place}/{SETTINGS}" >/dev/null 2>"{place}/errors" &',
+            "child=$!",
+            "trap 'kill \"$child\" 2>/dev/null' TERM INT",
+            'wait "$child"; code=$?',
+            # a signal breaks the wait before the worker has ended
+            'while [ "$code" -gt 128 ] && kill -0 "$child" 2>/dev/null; do wait "$child"; code=$?; done',
+            f'tail -c {LAST_WORDS} "{place}/errors" >&2',
+            'exit "$code"',
+        ]
+    )

@@ -64,12 +64,4 @@ class SlurmRunner(SiteRunner):
         ]
         if work.settings.get("home") != "shared":
             lines.append('export HOME="$place"')
-        settings = f'"$place/{SETTINGS}"'
-        lines += [
-            f"{worker(self._section.python, settings)} &",
-            "child=$!",
-            "trap 'kill \"$child\" 2>/dev/null' TERM INT",
-            'while kill -0 "$child" 2>/dev/null; do wait "$child"; code=$?; done',
-            'exit "$code"',
-        ]
-        return "\n".join([*lines, ""])
+        return "\n".join([*lines, worker(self._section.python, "$place"), ""])
