@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from specola.gpu.adapters.profiles import models
 from specola.gpu.planning import plan
@@ -298,7 +298,8 @@ def test_whoever_is_asked_to_go_is_asked_for_somebody(facility: tuple[State, tup
     state, queue = facility
     actions = plan(state, queue, NOW)
     asked = {action.lease for action in actions if isinstance(action, Notice) and action.cause == "reclaimed"}
-    assume(asked)
+    if not asked:
+        return
     after, left = carried_out(state, queue, actions)
     gone = [h for h in after.holdings if h.state not in {"expiring", "saving", "ending"}]
     here = [h for h in after.holdings if h.id in asked]
