@@ -13,6 +13,7 @@ from specola_lab.gpu import address
 from specola_lab.gpu.calls import CallError
 from specola_lab.gpu.lessor import Lease, LeaseError, Leases
 from specola_lab.gpu.links import KernelLink, Registry
+from specola_lab.gpu.questions import Questions
 from specola_lab.gpu.travel import SNAPSHOT_LIMIT, Travel
 from specola_lab.gpu.wire import GRACE_SECONDS, WireError
 
@@ -61,7 +62,8 @@ class GpuHalf:
     def open(self, kernel_id: str, lease: str, manager: Any) -> KernelLink:
         """Expect the worker of a kernel."""
         travel = self.travels[kernel_id] = Travel(self.snapshots)
-        link = KernelLink(kernel_id, lease, travel.handlers, self.grace)
+        handlers = {**travel.handlers, "api": Questions(self.leases.facility).ask}
+        link = KernelLink(kernel_id, lease, handlers, self.grace)
         travel.calls = link.calls
         link.changed = lambda: self._link_changed(link)
         self.registry.add(link)

@@ -5,6 +5,7 @@ The worker speaks to it over a socket pair, one JSON object a line:
 worker: `{"do": "save", "id": n, "within": s, "limit": bytes}`   answered by `{"answer": n, …}`
 kernel: `{"tell": "hooks", "count": n}`                           a checkpoint was registered
 kernel: `{"ask": "list" | "fetch", "id": n, "name": …}`           answered by `{"reply": n, …}`
+kernel: `{"ask": "api", "id": n, "method": …, "path": …, "body": …}`  the same
 
 The thread needs Python's lock now and then: a cell that holds it in C code for a minute cannot be saved.
 """
@@ -145,6 +146,10 @@ class State:
         if "error" in said:
             raise RuntimeError(said["error"])
         return said
+
+    def api(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """What the facility says about GPUs, asked through the person's server: `{"status", "body"}`; RuntimeError."""
+        return self._ask("api", method=method, path=path, body=body)
 
     def snapshots(self) -> list[dict[str, Any]]:
         """Manifests, newest first; without a shared home the server is asked for them."""

@@ -296,8 +296,12 @@ class Worker:
             await asyncio.to_thread(self._receiver.take, said, blobs[0])
 
     async def _asked(self, said: dict[str, Any]) -> dict[str, Any]:
-        """The kernel asks for the snapshots that lie in a home it does not see."""
+        """The kernel asks for the snapshots that lie in a home it does not see, or something of the facility."""
         try:
+            if said["ask"] == "api":
+                question = {name: said.get(name) for name in ("method", "path", "body")}
+                answer = await self.calls.ask("api", seconds=TRAVEL_SECONDS, **question)
+                return {"status": answer["status"], "body": answer["body"]}
             if said["ask"] == "list":
                 return await self.calls.ask("snapshots", seconds=TRAVEL_SECONDS)
             await self.calls.ask("fetch", name=said["name"], seconds=TRAVEL_SECONDS)
