@@ -44,6 +44,8 @@ class FakeGpu:
     place: Path
     home: str = "shared"
     """of the site: shared, sync or none"""
+    says: str | None = None
+    """what the facility says of it, where that differs"""
     worker_home: Path | None = None
     grace: float = 60.0
     through: Callable[[str], str] = field(default=lambda url: url)
@@ -78,6 +80,7 @@ class FakeGpu:
                 [
                     (f"{base}events", Events, mine),
                     (f"{base}servers/activity", Ignored),
+                    (f"{base}gpu/offers", OffersHandler, mine),
                     (f"{base}gpu/leases", LeasesHandler, mine),
                     (f"{base}gpu/leases/([^/]+)", LeaseHandler, mine),
                     (f"{base}gpu/leases/([^/]+)/([a-z]+)", ActionHandler, mine),
@@ -91,6 +94,10 @@ class FakeGpu:
         self.hang_up()
         self._server.stop()
         await self._server.close_all_connections()
+
+    @property
+    def declared(self) -> str:
+        return self.says or self.home
 
     def end_workers(self) -> None:
         for worker in self.workers.values():
@@ -210,6 +217,11 @@ class Answer(web.RequestHandler):
 class Ignored(web.RequestHandler):
     def post(self) -> None:
         self.set_status(204)
+
+
+class OffersHandler(Answer):
+    def get(self) -> None:
+        self.finish({"pools": [{"name": "other", "home": "shared"}, {"name": "a100", "home": self.fake.declared}]})
 
 
 class LeasesHandler(Answer):

@@ -88,6 +88,7 @@ class Client:
     async def finish(self, message: str, seconds: float = PATIENCE) -> str:
         """What a cell printed or showed; an error in it is one here."""
         output: list[str] = []
+        trace: list[str] = []
         async with asyncio.timeout(seconds):
             while True:
                 said = await self.client.get_iopub_msg(timeout=seconds)
@@ -99,8 +100,10 @@ class Client:
                 elif said["msg_type"] in {"execute_result", "display_data"}:
                     output.append(content["data"]["text/plain"])
                 elif said["msg_type"] == "error":
-                    raise AssertionError("\n".join([*output, *content["traceback"]]))
+                    trace = content["traceback"]
                 elif said["msg_type"] == "status" and content["execution_state"] == "idle":
+                    if trace:
+                        raise AssertionError("\n".join([*output, *trace]))
                     return "".join(output)
 
     async def begin(self, code: str) -> str:

@@ -3,12 +3,20 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 from specola_lab.gpu import carry
 from specola_lab.gpu.calls import CallError, Calls
 from specola_lab.gpu.travel import Travel
+from specola_worker.kernel import carry as workers_carry
+
+
+@pytest.fixture(params=[carry, workers_carry], ids=["the server's", "the worker's"], autouse=True)
+def end(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file that lies at one end, then that at the other."""
+    monkeypatch.setattr(sys.modules[__name__], "carry", request.param)
 
 
 @pytest.fixture

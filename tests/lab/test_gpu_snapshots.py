@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 import time
@@ -355,13 +354,11 @@ async def test_an_idle_kernel_is_saved_and_offered_in_the_next_one(gpu: Gpu) -> 
 async def test_a_busy_kernel_is_saved_beside_its_cell_which_then_is_interrupted(gpu: Gpu) -> None:
     kernel = await gpu.kernel()
     await kernel.run(CHECKPOINT)
-    message = await kernel.begin(
+    await kernel.begin(
         "import time\ntry:\n    while True:\n        state['epoch'] += 1; time.sleep(0.01)\n"
         "except KeyboardInterrupt:\n    state['stopped'] = True"
     )
-    finishing = asyncio.create_task(kernel.finish(message))
     saved = await save(gpu)
-    await finishing
     assert saved["hooks"] == 1
     assert "state" in saved["names"]
     again = await gpu.kernel()
@@ -479,6 +476,16 @@ print(sorted(os.listdir(".")))
     assert (folder / "sub" / "mine.txt").read_text() == "here, meanwhile"
     assert (folder / "sub" / "mine.from-gpu.txt").read_text() == "there"
     assert gpu.half.travels[kernel.id].beside == ["sub/mine.from-gpu.txt"]
+
+
+async def test_no_file_leaves_on_the_word_of_the_machine_alone(gpu: Gpu) -> None:
+    await away(gpu, "sync")
+    gpu.fake.says = "none"
+    gpu.fake.grant()
+    manager = gpu.app.kernel_manager.get_kernel(await gpu.start())
+    with pytest.raises(RuntimeError, match="the facility has not said that it may"):
+        await manager.ready
+    await until(lambda: ("lease-1", "release", {}) in gpu.fake.asked)
 
 
 async def test_a_working_folder_that_is_gone_is_no_obstacle(gpu: Gpu) -> None:

@@ -6,12 +6,23 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import sys
 from pathlib import Path
 
 import pytest
 from specola_lab.gpu import calls, wire
-from specola_lab.gpu.calls import CallError, Calls
+from specola_worker.kernel import calls as workers_calls
 from specola_worker.kernel import wire as workers_wire
+
+ENDS = {"the server's": (wire, calls), "the worker's": (workers_wire, workers_calls)}
+
+
+@pytest.fixture(params=ENDS.values(), ids=ENDS.keys(), autouse=True)
+def end(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file that lies at one end, then that at the other."""
+    monkeypatch.setattr(sys.modules[__name__], "wire", request.param[0])
+    monkeypatch.setattr(sys.modules[__name__], "calls", request.param[1])
+
 
 TOP = Path(__file__).resolve().parents[2]
 
@@ -290,9 +301,9 @@ async def test_a_message_that_cannot_be_used_does_not_stop_the_next(caplog: pyte
 # questions and answers
 
 
-def conversation(handlers: dict[str, calls.Handler]) -> tuple[Calls, Calls]:
-    asking = Calls(lambda parts: answering.deliver(list(parts)), {})
-    answering = Calls(lambda parts: asking.deliver(list(parts)), handlers)
+def conversation(handlers: dict[str, calls.Handler]) -> tuple[calls.Calls, calls.Calls]:
+    asking = calls.Calls(lambda parts: answering.deliver(list(parts)), {})
+    answering = calls.Calls(lambda parts: asking.deliver(list(parts)), handlers)
     return asking, answering
 
 
@@ -301,7 +312,7 @@ async def test_a_question_gets_its_answer_or_the_reason_why_not() -> None:
         return {"twice": 2 * said["number"], "bytes": len(blobs[0])}
 
     async def refuse(_said: calls.Fields, _: list[bytes]) -> None:
-        raise CallError("The disk is full.")
+        raise calls.CallError("The disk is full.")
 
     async def fail(_said: calls.Fields, _: list[bytes]) -> None:
         raise RuntimeError("a path that nobody should read")
@@ -313,7 +324,7 @@ async def test_a_question_gets_its_answer_or_the_reason_why_not() -> None:
         "fail": "fail failed: RuntimeError",
         "?": "different versions",
     }.items():
-        with pytest.raises(CallError, match=words):
+        with pytest.raises(calls.CallError, match=words):
             await asking.ask(do)
     await asking.tell("double", b"", number=1)
     await asking.deliver([json.dumps({"answer": 99}).encode()])
@@ -330,6 +341,6 @@ async def test_who_still_waits_when_the_other_end_goes_is_told() -> None:
     waiting = asyncio.create_task(asking.ask("never"))
     await asyncio.sleep(0)
     await asking.close("The machine is gone.")
-    with pytest.raises(CallError, match="The machine is gone"):
+    with pytest.raises(calls.CallError, match="The machine is gone"):
         await waiting
     await answering.close("")

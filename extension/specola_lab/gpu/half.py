@@ -105,6 +105,9 @@ class GpuHalf:
     async def bring(self, link: KernelLink, directory: str) -> None:
         """Let the folder that the kernel starts in travel to one that does not see it; CallError."""
         if link.about.get("home") == "sync":
+            # files leave this server on the facility's word, not on that of a machine that dialled in
+            if await self.leases.home_of(str(self.leases.known[link.lease]["pool"])) != "sync":
+                raise CallError("Its machine asks for your working folder, and the facility has not said that it may.")
             link.say("Your working folder travels to it.")
             await self.travels[link.kernel_id].bring(Path(directory or self.root))
 

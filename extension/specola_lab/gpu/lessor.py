@@ -110,6 +110,11 @@ class Leases:
         """Ask for the worker of a kernel; asked again it is the same one."""
         return self.update(await self._ask("POST", self._path(lease, "kernel"), {"token": self.token(lease), **body}))
 
+    async def home_of(self, pool: str) -> str:
+        """What kernels of a pool see of the home, in the facility's own words: `shared`, `sync` or `none`."""
+        offers = await self._ask("GET", "offers")
+        return next((str(one["home"]) for one in offers["pools"] if one["name"] == pool), "none")
+
     async def confirm(self, lease: str) -> Lease:
         """The kernel is ready: the lease's clock starts."""
         return self.update(await self._ask("POST", self._path(lease, "confirm"), {"token": self.token(lease)}))

@@ -29,6 +29,7 @@ DRAIN_SECONDS = 5.0
 LAST_SAVE_SECONDS = 30.0
 TERM_SAVE_SECONDS = 4.0
 SAVE_SLACK = 5.0
+KILL_SECONDS = 5.0
 TRAVEL_SECONDS = 600.0
 """how long a snapshot may take to come"""
 EXIT_CODES = {"ended": 0, "left": 0, "grace": 3, "refused": 4, "zygote": 5, "term": 0}
@@ -125,10 +126,12 @@ class Worker:
                 await self._save({"within": seconds}, [])
 
     async def _close(self) -> None:
-        if self.run is not None:
-            child.send_signal(self.run.pid, child.KILL)
-            await self.run.beside.close()
-            await self.run.sockets.close()
+        run = self.run
+        if run is not None:
+            child.send_signal(run.pid, child.KILL)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(KILL_SECONDS):
+                    await run.ended.wait()
         self.nursery.close()
         await self.calls.close("The worker ends.")
         await self.link.close()
@@ -136,6 +139,9 @@ class Worker:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.context.destroy(linger=0)
+        # asked to end while it ends, it still ends well
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         shutil.rmtree(self.private, ignore_errors=True)
 
     def _begin(self, work: Any) -> None:
