@@ -177,6 +177,8 @@ async def test_a_course_is_planned_and_nothing_reserved(gpus: Gpus) -> None:
     assert (need["attendance"], need["per_gpu"], need["gpus"], need["enough"]) == (10, 7, 2, True)
     more = (await gpus.ask("POST", "courses/plan", json={**plan, "seats": 150, "shape": "2g"})).json()
     assert (more["attendance"], more["gpus"], more["enough"], len(more["conflicts"])) == (137, 46, False, 1)
+    crowd = await gpus.ask("POST", "courses/plan", json={**plan, "seats": 10000})
+    assert (crowd.status_code, crowd.json()["attendance"]) == (200, 8583)
     for wrong in ({"pool": "nothing"}, {"pool": "cloud"}, {"shape": "9g"}):
         assert (await gpus.ask("POST", "courses/plan", json={**plan, **wrong})).status_code == 422
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from math import ceil, comb
+from math import ceil, exp, lgamma, log
 
 from specola.gpu.board import Board
 from specola.gpu.geometry import WHOLE, GpuModel
@@ -28,9 +28,13 @@ class Need:
 
 def attendance(seats: int, show_up: float) -> int:
     """The smallest number that is not exceeded with a probability of 99 %, when everybody decides alone."""
+    if show_up >= 1:
+        return seats
     below = 0.0
     for number in range(seats):
-        below += comb(seats, number) * show_up**number * (1 - show_up) ** (seats - number)
+        # by logarithms: of a thousand seats, the number of ways is more than a float holds
+        ways = lgamma(seats + 1) - lgamma(number + 1) - lgamma(seats - number + 1)
+        below += exp(ways + number * log(show_up) + (seats - number) * log(1 - show_up))
         if below >= CERTAINTY:
             return number
     return seats

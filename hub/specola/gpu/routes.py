@@ -36,6 +36,7 @@ SIZE = {
     "minutes": "how long; an hour when absent",
     "pool": "of one pool only",
 }
+EACH = "/gpu/leases/{id}"
 FENCE = {"token": "fencing token of the lease"}
 LONGEST_NUMBER = 18
 
@@ -68,7 +69,7 @@ def _fence(caller: Caller, request: Request) -> int | None:
 
 def routes(service: GpuService) -> list[Route]:
     """The routes over one service."""
-    return [*_asking(service), *_holding(service), *_operating(service)]
+    return [*_asking(service), *_holding(service), *_starting(service), *_telling(service), *_operating(service)]
 
 
 def _asking(service: GpuService) -> list[Route]:
@@ -114,67 +115,55 @@ def _holding(service: GpuService) -> list[Route]:
     async def one(caller: Caller, request: Request) -> Lease:
         return await service.lease(_whose(caller), request.path_args["id"])
 
-    async def kernel(caller: Caller, request: Request) -> Lease:
-        return await service.start_kernel(caller.name, request.path_args["id"], request.read(StartKernel))
-
-    async def confirm(caller: Caller, request: Request) -> Lease:
-        return await service.confirm(_whose(caller), request.path_args["id"], request.read(Token).token)
-
     async def renew(caller: Caller, request: Request) -> Lease:
         return await service.renew(caller.name, request.path_args["id"], request.read(Renew))
-
-    async def activity(caller: Caller, request: Request) -> Lease:
-        return await service.report(caller.name, request.path_args["id"], request.read(Report))
-
-    async def saved(caller: Caller, request: Request) -> Lease:
-        return await service.saved(caller.name, request.path_args["id"], request.read(Saved))
-
-    async def grant(caller: Caller, request: Request) -> OneTimeGrant:
-        return await service.grant(caller.name, request.path_args["id"], request.read(NewGrant))
 
     async def release(caller: Caller, request: Request) -> Lease:
         whose = None if caller.may(ADMIN) else caller.name
         fence, gone = _fence(caller, request), caller.kind == "service"
         return await service.release(whose, request.path_args["id"], fence, by=caller.name, server_gone=gone)
 
-    each, dialled = "/gpu/leases/{id}", "Start the kernel worker where the slice is"
-    into, ended = "Take a lease into a server that is about to start", "Give a slice back, once its kernel is saved"
-    ready = "The kernel or server is ready: the lease begins"
+    ended, path = "Give a slice back, once its kernel is saved", f"{EACH}/renew"
     return [
         Route("GET", "/gpu/leases", GPU, mine, response=Leases, summary="My leases"),
-        Route("GET", each, GPU, one, response=Lease, summary="One of my leases"),
-        Route("DELETE", each, GPU_WRITE, release, response=Lease, status=202, summary=ended, query=FENCE),
+        Route("GET", EACH, GPU, one, response=Lease, summary="One of my leases"),
+        Route("DELETE", EACH, GPU_WRITE, release, response=Lease, status=202, summary=ended, query=FENCE),
+        Route("POST", path, GPU_WRITE, renew, request=Renew, response=Lease, summary="More time"),
+    ]
+
+
+def _starting(service: GpuService) -> list[Route]:
+    async def kernel(caller: Caller, request: Request) -> Lease:
+        return await service.start_kernel(caller.name, request.path_args["id"], request.read(StartKernel))
+
+    async def grant(caller: Caller, request: Request) -> OneTimeGrant:
+        return await service.grant(caller.name, request.path_args["id"], request.read(NewGrant))
+
+    async def confirm(caller: Caller, request: Request) -> Lease:
+        return await service.confirm(_whose(caller), request.path_args["id"], request.read(Token).token)
+
+    worker, into = "Start the kernel worker where the slice is", "Take a lease into a server that is about to start"
+    ready = "The kernel or server is ready: the lease begins"
+    return [
         Route(
-            "POST",
-            f"{each}/kernel",
-            GPU_WRITE,
-            kernel,
-            request=StartKernel,
-            response=Lease,
-            status=202,
-            summary=dialled,
+            "POST", f"{EACH}/kernel", GPU_WRITE, kernel, request=StartKernel, response=Lease, status=202, summary=worker
         ),
-        Route("POST", f"{each}/confirm", GPU_WRITE, confirm, request=Token, response=Lease, summary=ready),
-        Route("POST", f"{each}/renew", GPU_WRITE, renew, request=Renew, response=Lease, summary="More time"),
-        Route(
-            "POST",
-            f"{each}/activity",
-            GPU_WRITE,
-            activity,
-            request=Report,
-            response=Lease,
-            summary="What the kernel of a lease does",
-        ),
-        Route(
-            "POST",
-            f"{each}/saved",
-            GPU_WRITE,
-            saved,
-            request=Saved,
-            response=Lease,
-            summary="The kernel is saved: its lease may end",
-        ),
-        Route("POST", f"{each}/grant", GPU_WRITE, grant, request=NewGrant, response=OneTimeGrant, summary=into),
+        Route("POST", f"{EACH}/grant", GPU_WRITE, grant, request=NewGrant, response=OneTimeGrant, summary=into),
+        Route("POST", f"{EACH}/confirm", GPU_WRITE, confirm, request=Token, response=Lease, summary=ready),
+    ]
+
+
+def _telling(service: GpuService) -> list[Route]:
+    async def activity(caller: Caller, request: Request) -> Lease:
+        return await service.report(caller.name, request.path_args["id"], request.read(Report))
+
+    async def saved(caller: Caller, request: Request) -> Lease:
+        return await service.saved(caller.name, request.path_args["id"], request.read(Saved))
+
+    does, ends = "What the kernel of a lease does", "The kernel is saved: its lease may end"
+    return [
+        Route("POST", f"{EACH}/activity", GPU_WRITE, activity, request=Report, response=Lease, summary=does),
+        Route("POST", f"{EACH}/saved", GPU_WRITE, saved, request=Saved, response=Lease, summary=ends),
     ]
 
 
