@@ -74,14 +74,19 @@ class Person:
     def card(self, state: str) -> Locator:
         return self.section.get_by_role("article", name=f"{CARD}, {state}")
 
-    def begin(self) -> None:
-        """Log in, start the server, open Lab with the panel and a notebook of its own."""
+    def log_in(self) -> None:
+        """As far as the start page."""
         page = self.page
         page.goto(self.facility.url)
         page.get_by_label("Login name").fill(self.name)
         page.get_by_label("Password").fill(self.facility.logins()[self.name]["password"])
         page.get_by_role("button", name="Log in").click()
         page.wait_for_url("**/services/specola/")
+
+    def begin(self) -> None:
+        """Log in, start the server, open Lab with the panel."""
+        page = self.page
+        self.log_in()
         self.facility.login(self.name).start_server()
         page.goto(f"{self.facility.url}user/{self.name}/lab/workspaces/gpu")
         page.locator(".jp-Launcher").wait_for()
@@ -235,3 +240,53 @@ class TestTwoPeople:
     def test_nothing_was_wrong_in_the_console(self, anna: Person, luca: Person) -> None:
         assert anna.complaints == []
         assert luca.complaints == []
+
+
+class TestStartPage:
+    """The same two people, on the start page; and whoever operates the facility."""
+
+    def test_an_operator_sees_who_holds_what(self, browser: Browser, place: Facility) -> None:
+        context, dora = person(browser, place, "dora")
+        dora.log_in()
+        dora.page.get_by_role("link", name="GPUs").click()
+        held = dora.page.get_by_role("region", name="Held")
+        expect(held.get_by_role("row", name=re.compile("^anna cms 3g a100 #0"))).to_be_visible()
+        expect(held.get_by_role("row", name=re.compile("^marco cms 3g a100 #0"))).to_be_visible()
+        picture(dora.page, "gpu-operator")
+        accessible(dora.page)
+        dora.page.get_by_role("button", name="Drain: a100 GPU 0").click()
+        expect(dora.page.get_by_role("img", name=re.compile("GPU 0: drained"))).to_be_visible()
+        picture(dora.page, "gpu-operator-drained")
+        dora.page.get_by_role("button", name="Use again: a100 GPU 0").click()
+        expect(dora.page.get_by_role("button", name="Drain: a100 GPU 0")).to_be_visible()
+        assert dora.complaints == []
+        context.close()
+
+    def test_luca_asks_for_a_server_with_a_slice_and_waits(self, place: Facility, luca: Person) -> None:
+        place.login("luca").stop_server()
+        luca.page.goto(f"{place.url}services/specola/")
+        luca.page.get_by_label("GPU", exact=True).select_option(label="20 GB")
+        expect(luca.page.locator(".advice")).to_contain_text("3g.20gb")
+        picture(luca.page, "gpu-start-choice")
+        accessible(luca.page)
+        luca.page.get_by_role("button", name="Start my server").click()
+        expect(luca.page.get_by_text("Waiting for 20 GB for 1 h")).to_be_visible()
+        expect(luca.page.get_by_text(re.compile("^position 1"))).to_be_visible()
+        picture(luca.page, "gpu-start-waits")
+        accessible(luca.page)
+
+    def test_it_starts_by_itself_when_the_slice_is_there(self, place: Facility, luca: Person) -> None:
+        marco = place.login("marco")
+        (lease,) = (one for one in marco.api("GET", "gpu/leases").json()["items"] if one["state"] == "offered")
+        assert marco.api("DELETE", f"gpu/leases/{lease['id']}?token={lease['token']}").status_code == 202
+        expect(luca.page.get_by_role("link", name="Open")).to_be_visible()
+        expect(luca.page.locator("#gpus")).to_contain_text("your server")
+        picture(luca.page, "gpu-start-ready")
+        accessible(luca.page)
+        kernel = place.login("luca").kernel()
+        assert kernel.run("import os; print(os.environ['CUDA_VISIBLE_DEVICES'])").startswith("MIG-")
+
+    def test_given_back_there_the_server_ends_with_it(self, place: Facility, luca: Person) -> None:
+        luca.page.locator("#gpus").get_by_role("button", name="Give back").click()
+        expect(luca.page.get_by_role("button", name="Start my server")).to_be_visible()
+        assert not place.login("luca").server_ready()
