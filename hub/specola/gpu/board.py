@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from specola.gpu.geometry import WHOLE, Geometry
@@ -51,7 +50,8 @@ class Board:
         self.ids: list[str] = []
         self.cards: list[int] = []
         self.index: dict[str, int] = {}
-        self.fixed: dict[str, list[Slot]] = {}
+        self.fixed: dict[str, dict[tuple[str, int], Slot]] = {}
+        """free slices of fixed layouts, by shape and by (GPU, start)"""
         self._laid_out: set[str] = set()
         self.dead: set[str] = set()
         self.offers = pool.shapes
@@ -69,9 +69,10 @@ class Board:
         if gpu.fixed is not None:
             self._laid_out.add(gpu.id)
             for shape, start in gpu.fixed:
-                size = self.pool.geometry.size(shape)
-                if not any(start < other + width and other < start + size for other, width in gpu.foreign):
-                    self.fixed.setdefault(shape, []).append(Slot(gpu.id, start, size))
+                size = self._tables.size[shape]
+                if gpu.foreign and any(start < at + width and at < start + size for at, width in gpu.foreign):
+                    continue
+                self.fixed.setdefault(shape, {})[gpu.id, start] = Slot(gpu.id, start, size)
             return
         self.index[gpu.id] = len(self.cards)
         self.ids.append(gpu.id)
@@ -92,9 +93,7 @@ class Board:
                 cards[at] &= self.room.card([(slot.start, slot.size)]) if kept is None else kept
 
     def _occupy_fixed(self, slot: Slot, shape: str) -> None:
-        slices = self.fixed.get(shape, [])
-        if slot in slices:
-            slices.remove(slot)
+        self.fixed.get(shape, {}).pop((slot.gpu, slot.start), None)
 
     def offers_on(self, gpu: str) -> bool:
         """Whether something new can be placed on this GPU at all."""
@@ -133,7 +132,7 @@ class Board:
             return True
         slices = self.fixed.get(shape)
         if slices:
-            self._promised.append(slices.pop(0))
+            self._promised.append(slices.pop(next(iter(slices))))
             return True
         if not self._ready:
             self.room.fill(self.cards)
@@ -166,7 +165,7 @@ class Board:
         self.dead.clear()
         if at is None:
             if slot.gpu in self._laid_out:
-                self.fixed.setdefault(shape, []).append(slot)
+                self.fixed.setdefault(shape, {})[slot.gpu, slot.start] = slot
             return
         foreign = next(gpu.foreign for gpu in self.pool.gpus if gpu.id == slot.gpu)
         card = self.room.card(foreign)
@@ -178,23 +177,11 @@ class Board:
         """The same GPUs with the same on them, to try things on; nothing is promised there."""
         other = Board(self.pool)
         other.cards = list(self.cards)
-        other.fixed = {shape: list(slots) for shape, slots in self.fixed.items()}
+        other.fixed = {shape: dict(slots) for shape, slots in self.fixed.items()}
         return other
-
-    def count(self, shape: str) -> int:
-        """How many more of a shape could be promised now."""
-        return len(self.fixed.get(shape, ())) + self.spare().count(shape)
 
     def spare(self) -> Room:
         """The room of the GPUs without a fixed layout."""
         room = room_for(self.pool.geometry)
         room.fill(self.cards)
         return room
-
-
-def by_pool(holdings: Iterable[Holding]) -> dict[str, list[Holding]]:
-    """Leases sorted by pool."""
-    found: dict[str, list[Holding]] = defaultdict(list)
-    for holding in holdings:
-        found[holding.pool].append(holding)
-    return found
