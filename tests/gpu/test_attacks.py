@@ -226,7 +226,7 @@ async def test_the_secret_of_a_kernel_appears_nowhere(gpus: Gpus, caplog: pytest
     headers = gpus.rig.token("anna") | {"Idempotency-Key": "once"}
     answer = await gpus.rig.ask("POST", f"/gpu/leases/{lease['id']}/kernel", headers, json=start(lease))
     assert (failed.status_code, answer.status_code) == (503, 202)
-    assert SECRET not in failed.text + answer.text
+    assert SECRET not in failed.text + answer.text + caplog.text
     state = gpus.rig.runtime.layout.state
     for file in state.rglob("*"):
         if file.is_file():

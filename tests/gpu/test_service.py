@@ -353,6 +353,23 @@ async def test_a_gpu_that_computes_is_not_idle_whatever_its_kernel_says(rig: Rig
     assert record.fraction == 1.0
 
 
+async def test_a_person_hears_when_a_lease_becomes_idle_and_now_and_then_what_it_does(rig: Rig) -> None:
+    control(rig, script=(Phase(engine=0.8, memory_gib=2),))
+    lease = await rig.active()
+    await rig.pass_by(11)
+    assert rig.heard("anna", "gpu.lease")[-1]["signal"] == "gpu"
+    heard = len(rig.heard("anna", "gpu.lease"))
+    await rig.pass_by(11)
+    assert len(rig.heard("anna", "gpu.lease")) == heard
+    await rig.pass_by(31)
+    last = rig.heard("anna", "gpu.lease")[-1]
+    assert (len(last["activity"]) >= 3, last["idle_since"]) == (True, None)
+    control(rig)
+    await rig.pass_by(11)
+    assert rig.heard("anna", "gpu.lease")[-1]["idle_since"] is not None
+    assert rig.heard("anna", "gpu.lease")[-1]["id"] == lease.id
+
+
 async def test_a_lease_of_a_whole_server_is_reclaimed_only_if_its_owner_said_so(rig: Rig) -> None:
     plain = await rig.offered(server=True)
     opted = await rig.offered(server=True, reclaimable=True)

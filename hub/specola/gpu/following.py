@@ -15,6 +15,7 @@ from specola.core.database import record
 from specola.core.errors import SpecolaError
 from specola.gpu.api import Outcome
 from specola.gpu.holding import SERVER_ENDED, Holding
+from specola.gpu.idle import Verdict
 from specola.gpu.meters import Meters
 from specola.gpu.model import ActuatorError, Gone, Runner, Running, Waiting
 from specola.gpu.records import record_of
@@ -34,6 +35,8 @@ RESTARTED = 20.0
 ATTEMPTS = 3
 BLOCKED = 60.0
 """for which nothing is placed on a GPU that refused a slice"""
+TOLD_EVERY = 30.0
+"""seconds between two events about a lease that goes on as it is"""
 LOOKS: dict[str, float] = {"starting": 1.0, "saving": 1.0, "active": 5.0, "expiring": 5.0}
 """seconds between two looks at what runs, by the state of its lease"""
 OUTCOMES: dict[Cause, Outcome] = {
@@ -77,6 +80,7 @@ class Following:
         self._waited: dict[str, float] = {}
         self._gone: dict[str, float] = {}
         self._ticked: dict[str, float] = {}
+        self._told: dict[str, tuple[object, float]] = {}
 
     # making
 
@@ -226,6 +230,7 @@ class Following:
                 # one clock for everything that is compared
                 sample = replace(await pool.actuator.sample(instance), at=now)
                 values["seen"] = self._at.measured(held, sample)
+                held = replace(held, **values)
         seconds = max(0.0, now - self._ticked.get(held.id, now))
         self._ticked[held.id] = now
         verdict = self._at.verdict(held, now)
@@ -233,6 +238,15 @@ class Following:
         self._meters.held(held, seconds, busy)
         if self._store.move(held.id, tuple(MEASURED), used=held.used + busy, **values):
             self._at.changed()
+            self._tell_use(held, verdict, now)
+
+    def _tell_use(self, held: Held, verdict: Verdict, now: float) -> None:
+        """Its person hears at once when a lease becomes idle or busy, and now and then what it does."""
+        seen = (verdict.idle_since is None, verdict.signal)
+        told, at = self._told.get(held.id, (None, float("-inf")))
+        if told != seen or now - at >= TOLD_EVERY:
+            self._told[held.id] = (seen, now)
+            self._tell.lease(held.id, with_request=False)
 
     # ending
 
@@ -270,7 +284,7 @@ class Following:
         record(self._store.engine, held.person, "gpu.lease", held.id, detail)
         self._at.usage.add(came_to, now)
         self._meters.ended(held.pool, outcome)
-        for remembered in (self._waited, self._gone, self._ticked):
+        for remembered in (self._waited, self._gone, self._ticked, self._told):
             remembered.pop(held.id, None)
         self._at.forget(held.id)
         self._tell.lease(held.id, with_request=False)

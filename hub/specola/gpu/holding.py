@@ -16,9 +16,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from specola.core import log as core_log
 from specola.core.database import record
 from specola.core.errors import Conflict, NotFound, PublicError, TooMuch, Unavailable
+from specola.core.log import REDACTED
 from specola.gpu.api import NewGrant, Redeem, Redeemed, Renew, Report, Saved, StartKernel
 from specola.gpu.model import Gone, Runner, Work
 from specola.gpu.pools import GpuPool
@@ -62,7 +62,6 @@ class Holding:
 
     async def start_kernel(self, person: str, identity: str, wish: StartKernel) -> Held:
         """Start the kernel worker of a lease; asked again with the same kernel, it is left as it is."""
-        core_log.secret(wish.secret)
         self.mine(person, identity, wish.token)
         async with self.turns[identity]:
             held = self.mine(person, identity, wish.token)
@@ -117,7 +116,9 @@ class Holding:
         try:
             await runner.start(await self._work(held, pool, wish))
         except Exception as error:
-            log.warning("the kernel of %s was not started: %s: %s", held.id, type(error).__name__, error)
+            # not registered as a secret for good: there is one for each kernel
+            why = str(error).replace(wish.secret, REDACTED)
+            log.warning("the kernel of %s was not started: %s: %s", held.id, type(error).__name__, why)
             back: dict[str, Any] = {
                 "state": "offered",
                 "expires": now + self._at.section.hold,

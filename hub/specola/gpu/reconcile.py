@@ -166,6 +166,7 @@ class Reconcile:
             self._store.forget(now - KEPT)
             kept = {key: at for key, at in self._last.items() if now - at < FORGET_EVERY}
             self._last = kept
+            self._failed = {key: failed for key, failed in self._failed.items() if failed[1] > now}
 
     def _runners(self) -> Iterable[Runner]:
         """Every runner once: pools may share one."""
