@@ -19,7 +19,7 @@ from specola.gpu.model import Gone, Running, Work
 WORKER = """#!/bin/sh
 # stands in for the interpreter: does what the settings say instead of a kernel's work
 echo "$@" >&2
-case "$(cat "$3")" in
+case "$(cat "$4")" in
 *leave*) echo "no such kernelspec" >&2; exit 3 ;;
 *finish*) exit 0 ;;
 *) env; exec sleep 1000 ;;
@@ -96,7 +96,7 @@ async def test_the_secret_is_in_a_file_of_the_person_alone(runner, here):
     assert "CUDA_VISIBLE_DEVICES=MIG-1" in said
     assert "SPECOLA_GPU_LEASE=two" in said
     assert "MORE=yes" in said
-    assert f"-m specola_worker.kernel {settings}" in said
+    assert f"-P -m specola_worker.kernel {settings}" in said
     await runner.stop("two")
     assert not settings.exists()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -249,3 +250,17 @@ def test_the_jobs_script_ends_as_the_worker_does_and_gives_back_the_end_of_what_
     assert done.stdout == ""
     assert len(done.stderr) <= 4096 + len("Terminated\n")
     assert "the end\n" in done.stderr
+
+
+def test_nothing_that_others_put_where_a_job_starts_is_run(tmp_path: Path) -> None:
+    """Slurm's jobs start in /tmp, where every account of the machine may put a module of a well-known name."""
+    (tmp_path / "logging.py").write_text("raise SystemExit(77)")
+    script = sites.worker(sys.executable, ".")
+    done = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, "is no order" in done.stderr) == (2, True)
+
+
+async def test_nothing_of_a_home_is_run_by_what_watches_its_jobs(tmp_path: Path) -> None:
+    here = Launcher()
+    await runner(tmp_path, here).start(work())
+    assert here.started[0]["argv"][1:3] == ["-P", "-m"]

@@ -242,7 +242,7 @@ def kernel_objects(
     container: Manifest = {
         "name": "kernel",
         "image": image,
-        "args": [python, "-m", "specola_worker.kernel", f"{PLACE}/{SETTINGS}"],
+        "args": [python, "-P", "-m", "specola_worker.kernel", f"{PLACE}/{SETTINGS}"],
         "env": [{"name": key, "value": value} for key, value in environment.items()],
         "volumeMounts": [{"name": "settings", "mountPath": PLACE, "readOnly": True}],
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},

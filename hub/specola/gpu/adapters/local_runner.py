@@ -53,7 +53,7 @@ class LauncherRunner:
         await self._launcher.start(
             key(work.lease),
             work.person,
-            [str(self._python), "-m", WORKER, f"{{files}}/{SETTINGS}"],
+            [str(self._python), "-P", "-m", WORKER, f"{{files}}/{SETTINGS}"],
             self._variables(work),
             files={SETTINGS: json.dumps(dict(work.settings))},
             memory_gib=self._memory_gib,

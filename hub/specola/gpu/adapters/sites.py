@@ -153,7 +153,7 @@ class SiteRunner(ABC):
     ) -> None:
         account = account or await self._launcher.account(person)
         wish = {"kind": self.kind, "mode": mode, "mark": f"{self._facility}.{lease}", **self.reach(), **(job or {})}
-        argv = [sys.executable, "-m", PROGRAM, f"{{files}}/{WISH}"]
+        argv = [sys.executable, "-P", "-m", PROGRAM, f"{{files}}/{WISH}"]
         await self._launcher.start(
             self._key(lease),
             person,
@@ -233,10 +233,11 @@ def worker(python: str, place: str) -> str:
     """The lines that run the worker with its settings in `place`, a word of the shell, and end as it does.
 
     A signal to the job reaches it, and of what it writes only the end goes back: a kernel may print without end.
+    Python looks for nothing (`-P`) where the job starts: in /tmp anybody may leave a `json.py`.
     """
     return "\n".join(
         [
-            f'{shlex.quote(python)} -m {WORKER} "{place}/{SETTINGS}" >/dev/null 2>"{place}/errors" &',
+            f'{shlex.quote(python)} -P -m {WORKER} "{place}/{SETTINGS}" >/dev/null 2>"{place}/errors" &',
             "child=$!",
             "trap 'kill \"$child\" 2>/dev/null' TERM INT",
             'wait "$child"; code=$?',
