@@ -55,6 +55,16 @@ def skip_unless_possible(config: pytest.Config, item: pytest.Item) -> None:
             item.add_marker(pytest.mark.skip(reason=reason))
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What could not be run here, by name, and why."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    if skipped:
+        terminalreporter.section("not run here")
+    for report in skipped:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        terminalreporter.line(f"{report.nodeid}: {str(reason).removeprefix('Skipped: ')}")
+
+
 @pytest.fixture(scope="session")
 def facility() -> Iterator[Facility]:
     """The demo facility, shared by the journeys of one run."""
