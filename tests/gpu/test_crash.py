@@ -16,10 +16,18 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, event, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from specola.core.database import open_database
 from specola.core.errors import PublicError
 from specola.gpu.adapters.simulated import SimulatedActuator
@@ -374,10 +382,11 @@ def made(rig: FusedRig, place: Path, engine: sa.Engine, fuse: Fuse, **more: Any)
     return rig
 
 
-Machine.TestCase.settings = settings(
-    max_examples=25,
-    stateful_step_count=30,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
+USUAL = settings(max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck))
+Machine.TestCase.settings = USUAL
 TestCrash = Machine.TestCase
+
+
+@pytest.mark.soak
+def test_killed_a_thousand_times() -> None:
+    run_state_machine_as_test(Machine, settings=settings(USUAL, max_examples=500, stateful_step_count=50))
