@@ -1,4 +1,3 @@
-
 """The thread beside a GPU kernel, and the worker around it, without a kernel."""
 
 from __future__ import annotations
