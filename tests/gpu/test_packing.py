@@ -62,8 +62,8 @@ def test_the_count_agrees_with_exhaustive_search(name: str) -> None:
 @pytest.mark.soak
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_the_count_agrees_with_exhaustive_search_on_many_states(name: str) -> None:
-    many(name, range(5500, 60000), (1, 2, 2, 3))
-    many(name, range(60000, 61000), (4,))
+    many(name, range(5500, 25000), (1, 2, 2, 3))
+    many(name, range(60000, 60200), (4,))
 
 
 def ask_highs(instances: list[dict[str, Any]]) -> list[bool]:

@@ -364,6 +364,19 @@ def test_a_slot_of_a_shape_that_is_no_more_is_taken_all_the_same() -> None:
     assert plan(state(odd), [wish("w", "1g")], NOW) == ()
 
 
+def test_an_idle_slice_of_an_unknown_shape_is_asked_back_by_its_size() -> None:
+    odd = replace(idle("odd", "3g", 0), shape="custom", slot=Slot("a0", 0, 3))
+    facility = state(odd, lease("l", "3g", 4))
+    assert plan(facility, [wish("w", "4g")], NOW) == (Notice("odd", NOW + 120, "reclaimed"),)
+    assert wait(facility, (wish("w", "4g"),), Want("a", "4g"), NOW, "w") == (120.0, 7260.0)
+
+
+def test_leases_of_a_pool_that_is_gone_are_left_alone() -> None:
+    gone = replace(idle("gone", "3g", 0), pool="b")
+    assert plan(state(gone, lease("l", "7g", 0)), [wish("w")], NOW) == ()
+    assert plan(state(gone, groups={"g": GroupShare(maximum=0.0)}), [wish("w")], NOW) == ()
+
+
 # sites that place by themselves
 
 

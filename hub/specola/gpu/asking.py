@@ -32,6 +32,7 @@ class Asking:
         self._candidates = [
             Candidate(holding, holding.slot or _NOWHERE, self._size(holding), holding.state == "expiring")
             for holding in (*sorted_out.noticed, *sorted_out.idle)
+            if holding.pool in state.pools
         ]
         leaving = {holding.id for holding in self._going} | {one.holding.id for one in self._candidates}
         self._boards = self._staying(leaving, grants, kept)

@@ -90,7 +90,7 @@ class Board:
                 self._occupy_fixed(slot, holding.shape)
             else:
                 kept = keep.get((slot.start, holding.shape))
-                cards[at] &= self.room.card([(slot.start, slot.size)]) if kept is None else kept
+                cards[at] &= self.kept(slot, holding.shape) if kept is None else kept
 
     def _occupy_fixed(self, slot: Slot, shape: str) -> None:
         self.fixed.get(shape, {}).pop((slot.gpu, slot.start), None)
@@ -99,9 +99,10 @@ class Board:
         """Whether something new can be placed on this GPU at all."""
         return gpu in self.index or gpu in self._laid_out
 
-    def kept(self, start: int, shape: str) -> int:
-        """Bits of a card that stay when a slice of this shape lies there."""
-        return self._keep[start, shape]
+    def kept(self, slot: Slot, shape: str) -> int:
+        """Bits of a card that stay when this slot is taken; its size counts where the shape is not known."""
+        found = self._keep.get((slot.start, shape))
+        return self.room.card([(slot.start, slot.size)]) if found is None else found
 
     def size(self, shape: str) -> int:
         """Slots of a shape."""
@@ -121,7 +122,7 @@ class Board:
         if at is None:
             self._occupy_fixed(slot, shape)
         else:
-            self.cards[at] &= self._keep[slot.start, shape]
+            self.cards[at] &= self.kept(slot, shape)
 
     def promise(self, shape: str) -> bool:
         """Set one aside; False when there is no room for it, and then there is none until things change."""
@@ -170,7 +171,7 @@ class Board:
         foreign = next(gpu.foreign for gpu in self.pool.gpus if gpu.id == slot.gpu)
         card = self.room.card(foreign)
         for other, name in staying:
-            card &= self._keep[other.start, name]
+            card &= self.kept(other, name)
         self.cards[at] = card
 
     def copy(self) -> Board:

@@ -134,7 +134,7 @@ class Search:
             other = candidate.slot
             if other.start >= end or start >= other.start + other.size:
                 if at is not None:
-                    card &= self.board.kept(other.start, candidate.holding.shape)
+                    card &= self.board.kept(other, candidate.holding.shape)
                 continue
             if candidate.asked:
                 asked += 1
