@@ -271,7 +271,7 @@ class TestStartPage:
         accessible(luca.page)
         luca.page.get_by_role("button", name="Start my server").click()
         expect(luca.page.get_by_text("Waiting for 20 GB for 1 h")).to_be_visible()
-        expect(luca.page.get_by_text(re.compile("^position 1"))).to_be_visible()
+        expect(luca.page.get_by_text(re.compile("^Position 1"))).to_be_visible()
         picture(luca.page, "gpu-start-waits")
         accessible(luca.page)
 

@@ -83,10 +83,36 @@ function Slice(props: { pool: IPool; gpu: IGpu; part: IPart; height: number; wor
   );
 }
 
+function largest(parts: readonly IPart[]): IPart | null {
+  return parts.reduce<IPart | null>((most, part) => (most && most.size >= part.size ? most : part), null);
+}
+
+/** A word on a plate in the middle of a part, so that it can be read on lines. */
+function Plate(props: { part: IPart; slots: number; text: string }): JSX.Element {
+  const { part, slots, text } = props;
+  const width = 6 * text.length + 6;
+  return (
+    <svg aria-hidden="true" x={percent(part.start / slots)} width={percent(part.size / slots)} height={TALL}>
+      <rect
+        className="specola-Slice-plate"
+        x="50%"
+        y="3"
+        width={width}
+        height={TALL - 6}
+        style={{ transform: `translateX(-${width / 2}px)` }}
+      />
+      <text className="specola-Slice-text" x="50%" y={TALL / 2} dy="0.35em" textAnchor="middle">
+        {text}
+      </text>
+    </svg>
+  );
+}
+
 function Drawn(props: { pool: IPool; gpu: IGpu; small: boolean }): JSX.Element {
   const { pool, gpu, small } = props;
   const height = small ? LOW : TALL;
   const away = gpu.drained || !gpu.healthy;
+  const room = largest(gpu.parts.filter(part => !part.mine));
   return (
     <svg className="specola-Gpu-drawing" role="img" aria-label={describeGpu(pool, gpu)} width="100%" height={height}>
       <title>{describeGpu(pool, gpu)}</title>
@@ -94,14 +120,7 @@ function Drawn(props: { pool: IPool; gpu: IGpu; small: boolean }): JSX.Element {
         <Slice key={part.start} pool={pool} gpu={gpu} part={part} height={height} words={!small && !(away && !part.mine)} />
       ))}
       {away && <rect fill={`url(#${PATTERNS.drained})`} width="100%" height={height} />}
-      {away && !small && (
-        <>
-          <rect className="specola-Slice-plate" x="50%" y="3" width="66" height={height - 6} style={{ transform: 'translateX(-33px)' }} />
-          <text className="specola-Slice-text" x="50%" y={height / 2} dy="0.35em" textAnchor="middle">
-            {gpu.drained ? 'drained' : 'not healthy'}
-          </text>
-        </>
-      )}
+      {away && !small && room && <Plate part={room} slots={gpu.slots} text={gpu.drained ? 'drained' : 'not healthy'} />}
     </svg>
   );
 }

@@ -27,7 +27,7 @@ export const panelPlugin: JupyterFrontEndPlugin<IPanel> = {
     const panel = new Panel(events, () => app.shell.activateById(ID));
     panel.id = ID;
     panel.title.icon = domeIcon;
-    panel.title.caption = 'Specola: who I am, clusters';
+    panel.title.caption = 'Specola: who I am, GPUs, clusters';
     app.shell.add(panel, 'left', { rank: 300, type: 'Specola' });
     restorer?.add(panel, ID);
     app.commands.addCommand(OPEN_PANEL, {

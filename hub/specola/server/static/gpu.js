@@ -48,12 +48,14 @@ function described(gpu) {
   return [`GPU ${gpu.index}`, gpu.drained ? "drained" : "", gpu.healthy ? "" : "not healthy", ...words].filter(Boolean).join(", ");
 }
 
+function away(gpu) { return gpu.drained ? "drained" : gpu.healthy ? "" : "not healthy"; }
+
 function drawn(gpu) {
   const figure = draw("svg", { class: "gpu", role: "img", "aria-label": described(gpu), width: "100%", height: 22 }, ...gpu.parts.map((part) => slice(part, gpu.slots)));
-  if (gpu.drained || !gpu.healthy) {
-    figure.append(draw("rect", { fill: "url(#hatch-drained)", width: "100%", height: 22 }),
-      draw("rect", { class: "plate", x: "50%", y: 3, width: 84, height: 16, transform: "translate(-42 0)" }),
-      draw("text", { x: "50%", y: 15, "text-anchor": "middle" }, gpu.drained ? "drained" : "not healthy"));
+  if (away(gpu)) figure.append(draw("rect", { fill: "url(#hatch-drained)", width: "100%", height: 22 }));
+  if (away(gpu) && gpu.parts.every((part) => part.state === "free")) {
+    figure.append(draw("rect", { class: "plate", x: "50%", y: 3, width: 84, height: 16, transform: "translate(-42 0)" }),
+      draw("text", { x: "50%", y: 15, "text-anchor": "middle" }, away(gpu)));
   }
   return figure;
 }
@@ -71,7 +73,7 @@ function patterns() {
 
 export function gpus({ call, h, clock, sentences, button, startServer, redraw, said: tell }) {
   const place = document.getElementById("gpus");
-  const view = { offers: null, requests: [], leases: [], problem: null, awaited: new Set(), size: 0, minutes: 60, advice: null };
+  const view = { offers: null, requests: [], leases: [], problem: null, awaited: new Set(), size: 0, minutes: 60, reclaimable: false, advice: null };
   const form = h("div", { class: "gpu-choice" });
   place.before(patterns());
 
@@ -113,7 +115,7 @@ export function gpus({ call, h, clock, sentences, button, startServer, redraw, s
   }
 
   async function ask() {
-    const wish = { gib: parseInt(view.size), minutes: view.minutes, server: true, on_grant: "hold" };
+    const wish = { gib: parseInt(view.size), minutes: view.minutes, server: true, on_grant: "hold", reclaimable: view.reclaimable };
     await act(async () => { view.awaited.add((await (await call("POST", "/gpu/requests", wish)).json()).id); });
   }
 
@@ -144,16 +146,18 @@ export function gpus({ call, h, clock, sentences, button, startServer, redraw, s
       form.replaceChildren(
         choose("gpu-size", "GPU", [["", "none"], ...sizes().map((size) => [size, size])], view.size, (size) => { view.size = size; }),
         choose("gpu-minutes", "for", lengths.map((minutes) => [minutes, span(60 * minutes)]), view.minutes, (minutes) => { view.minutes = Number(minutes); }),
+        h("label", { class: "muted" }, h("input", { type: "checkbox", "data-key": "gpu-reclaimable", onchange: (event) => { view.reclaimable = event.target.checked; } }),
+          " It may be taken back while it is idle and somebody waits; the server stops then, files stay."),
         h("p", { class: "words muted advice", role: "status" }));
     }
-    form.children[1].hidden = !view.size;
+    for (const only of [form.children[1], form.children[2]]) only.hidden = !view.size;
     return sizes().length ? form : null;
   }
 
   function queued() {
     const request = waiting();
     if (!request) return null;
-    const position = request.position ? `position ${request.position}, ` : "";
+    const position = request.position ? `Position ${request.position}: ` : "";
     return h("section", { class: "card" },
       h("div", { class: "row" }, h("span", { class: "dot starting", "aria-hidden": "true" }), h("span", { class: "name" }, `Waiting for ${wished(request)}`)),
       h("p", { class: "words" }, `${position}${range(request.wait)}. ${sentences(request.reason)}`),
@@ -190,6 +194,7 @@ export function gpus({ call, h, clock, sentences, button, startServer, redraw, s
     return h("div", { class: "pool" },
       h("p", { class: "row" }, h("b", {}, one.model), h("span", { class: "muted" }, one.name), one.simulated ? h("span", { class: "pill" }, "simulated") : null),
       ...one.gpus.slice(0, 16).map(drawn),
+      ...one.gpus.filter(away).map((gpu) => h("p", { class: "words muted" }, `GPU ${gpu.index} is ${away(gpu)}${gpu.reason ? `: ${gpu.reason}` : ""}.`)),
       h("p", { class: "words muted" }, `${line}${one.queued ? ` ${one.queued} waiting.` : ""}`));
   }
 
