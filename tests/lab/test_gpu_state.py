@@ -53,7 +53,11 @@ class Beside:
         self.state.start()
 
     def heard(self) -> dict[str, Any]:
-        return dict(json.loads(self.lines.readline()))
+        while True:
+            said = dict(json.loads(self.lines.readline()))
+            # a widget of an earlier test may still ask: it takes this process for a GPU kernel now
+            if said.get("ask") != "api":
+                return said
 
     def say(self, **message: Any) -> None:
         self.ours.sendall(json.dumps(message).encode() + b"\n")
