@@ -67,15 +67,13 @@ class Beside:
 def ended(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Set instead of ending this process."""
     event = threading.Event()
+    monkeypatch.setattr(state, "current", None)  # and again when the test is over
     monkeypatch.setattr(state.os, "_exit", lambda _code: event.set())
     return event
 
 
 @pytest.fixture(params=["shared", "none"])
-def beside(
-    tmp_path: Path, request: pytest.FixtureRequest, ended: threading.Event, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Beside]:
-    monkeypatch.setattr(state, "current", None)
+def beside(tmp_path: Path, request: pytest.FixtureRequest, ended: threading.Event) -> Iterator[Beside]:
     made = Beside(tmp_path / "snapshots", request.param)
     yield made
     made.ours.shutdown(socket.SHUT_RDWR)
