@@ -77,7 +77,7 @@ def test_what_changed_at_both_ends_is_kept_at_both(folder: Path, tmp_path: Path)
     assert not list(folder.rglob(".*.coming"))
 
 
-PATHS = ["../x", "/etc/x", "a/../../x", "", ".", "out/x"]
+PATHS = ["../x", "/etc/x", "a/../../x", "", ".", "out/x", ".bashrc", ".ssh/x", "a/.git/hooks/x", "__pycache__/x"]
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -88,6 +88,7 @@ def test_nothing_is_written_outside_of_the_folder(tmp_path: Path, path: str) -> 
     with pytest.raises(carry.CarryError):
         receiver.take({"path": path, "offset": 0, "last": True, "changed": 0}, b"x")
     assert not (tmp_path / "x").exists()
+    assert [one.name for one in (tmp_path / "in").iterdir()] == ["out"]
 
 
 def test_more_than_was_agreed_is_refused_and_what_came_in_part_is_forgotten(tmp_path: Path) -> None:
@@ -107,6 +108,26 @@ def test_a_file_that_is_gone_when_its_turn_comes_makes_no_message(tmp_path: Path
     assert list(carry.pieces(tmp_path, carry.Entry("gone", 1, 1))) == []
 
 
+def test_a_file_that_cannot_be_read_makes_no_message(folder: Path) -> None:
+    assert list(carry.pieces(folder, carry.Entry("sub", 1, 1))) == []
+
+
+@pytest.mark.parametrize("more", ["of it", ""])
+def test_a_file_that_grows_on_its_way_comes_as_it_was_and_keeps_nobody_out(
+    folder: Path, tmp_path: Path, more: str
+) -> None:
+    entries = carry.look(folder)
+    with (folder / "empty").open("a") as file:
+        file.write(more)
+    with (folder / "sub" / "cuts.py").open("a") as file:
+        file.write(more)
+    receiver = carry.Receiver(tmp_path / "there", sum(entry.size for entry in entries))
+    move(folder, entries, receiver)
+    assert (tmp_path / "there/empty").read_text() == ""
+    assert (tmp_path / "there/sub/cuts.py").read_text() == "PT = 20"
+    assert set(receiver.came) == {"empty", "sub/cuts.py", "big.dat"}
+
+
 async def refused(travel: Travel, do: str, **said: object) -> str:
     with pytest.raises(CallError) as caught:
         await travel.handlers[do]({"do": do, **said}, [])
@@ -114,7 +135,7 @@ async def refused(travel: Travel, do: str, **said: object) -> str:
 
 
 async def test_the_server_takes_only_what_fits_and_what_it_knows(tmp_path: Path) -> None:
-    travel = Travel(tmp_path)
+    travel = Travel(tmp_path, "a")
 
     async def nowhere(_parts: object) -> None: ...
 
@@ -122,7 +143,38 @@ async def test_the_server_takes_only_what_fits_and_what_it_knows(tmp_path: Path)
     assert "0 MiB; 256 may travel" in await refused(travel, "receive", root="work", name="", size=1)
     assert "2048 may travel" in await refused(travel, "receive", root="snapshot", name="a", size=10**12)
     assert "no name" in await refused(travel, "receive", root="snapshot", name="../a", size=1)
+    assert "replaces no other" in await refused(travel, "receive", root="snapshot", name="b", size=1)
     assert "no such snapshot" in await refused(travel, "fetch", name="a")
     assert "Nothing was" in await refused(travel, "received", root="work", name="")
     await travel.handlers["piece"]({"path": "a"}, [b""])
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_snapshot_that_did_not_come_whole_replaces_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    travel = Travel(tmp_path, "a")
+    before = tmp_path / "a"
+    before.mkdir()
+    (before / "manifest.json").write_text('{"names": ["x"]}')
+
+    async def send(*files: str) -> None:
+        await travel.handlers["receive"]({"root": "snapshot", "name": "a", "size": 10}, [])
+        for path in files:
+            await travel.handlers["piece"]({"path": path, "offset": 0, "last": True, "changed": 1}, [b"{}"])
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    await send("namespace.pkl")
+    assert "parts are missing" in await refused(travel, "received", root="snapshot", name="a")
+    with monkeypatch.context() as patched:
+        patched.setattr("specola_lab.gpu.carry.Receiver.take", full)
+        with pytest.raises(OSError, match="No space"):
+            await send("manifest.json")
+    assert "No space left" in await refused(travel, "received", root="snapshot", name="a")
+    assert (before / "manifest.json").read_text() == '{"names": ["x"]}'
+    assert [one.name for one in tmp_path.iterdir()] == ["a"]
+    await send("manifest.json")
+    await travel.handlers["received"]({"root": "snapshot", "name": "a"}, [])
+    assert (before / "manifest.json").read_text() == "{}"

@@ -284,7 +284,11 @@ def test_a_manifest_that_is_none_is_passed_over(tmp_path: Path) -> None:
     for name, text in {"a": "nonsense", "b": "[]"}.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "manifest.json").write_text(text)
-    assert shelf.listing(tmp_path) == []
+    for damaged in ("[1]", '{"created": "when"}', '{"created": null}'):
+        (tmp_path / "c").mkdir(exist_ok=True)
+        (tmp_path / "c" / "manifest.json").write_text(damaged)
+        assert shelf.listing(tmp_path) == snapshot.listing(tmp_path) == []
+    (tmp_path / "c" / "manifest.json").unlink()
     assert shelf.find(tmp_path, "../a") is None
     assert shelf.find(tmp_path, "c") is None
 
@@ -391,6 +395,31 @@ async def test_a_kernel_that_does_not_answer_in_time_is_said_so(gpu: Gpu, monkey
     assert saved["failed"] == [
         {"name": "*", "why": "The kernel did not let go of Python's lock in time: it could not be saved."}
     ]
+
+
+async def test_no_more_is_told_of_what_was_saved_than_the_service_takes(
+    gpu: Gpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await gpu.kernel()
+    (link,) = gpu.half.registry.links.values()
+
+    async def ask(*_: object, **__: object) -> dict[str, Any]:
+        return {
+            "names": ["n" * 999] * 999,
+            "failed": [{"name": "n" * 999, "why": "w" * 999}] * 999,
+            "hooks": [],
+            "size": 1,
+        }
+
+    monkeypatch.setattr(link.calls, "ask", ask)
+    told = await gpu.half.save(link)
+    assert told == {
+        "names": ["n" * 256] * 500,
+        "failed": [{"name": "n" * 256, "why": "w" * 512}] * 500,
+        "hooks": 0,
+        "size": 1,
+    }
+    monkeypatch.undo()
 
 
 async def test_a_home_that_cannot_be_written_to_is_said_so(gpu: Gpu) -> None:

@@ -190,6 +190,16 @@ async def test_events_that_were_missed_are_made_up_for_by_reading_the_leases(gpu
     await until(lambda: gpu.half.leases.known["lease-1"]["reason"])
 
 
+async def test_an_event_too_long_to_read_does_not_end_the_listening(gpu: Gpu) -> None:
+    lease = gpu.fake.grant()
+    await until(lambda: "lease-1" in gpu.half.leases.known)
+    gpu.fake.tell({**lease, "notebook": "x" * 2**20})
+    lease["reason"] = "read anew"
+    await until(lambda: gpu.half.leases.known["lease-1"]["reason"] == "read anew")
+    gpu.fake.become(lease, "offered", reason="heard again")
+    await until(lambda: gpu.half.leases.known["lease-1"]["reason"] == "heard again")
+
+
 async def test_a_facility_that_does_not_let_this_server_read_is_not_asked_again_soon(
     service: FakeGpu,
     home: Path,

@@ -23,6 +23,8 @@ SAVE_SECONDS = 40.0
 TRAVEL_SLACK = 15.0
 LEAVE_SECONDS = 5.0
 """a server that is stopped is killed after ten"""
+MOST_TOLD, LONGEST_NAME, LONGEST_WHY = 500, 256, 512
+"""of what was saved and what was not: the service takes no more, and the manifest has it all"""
 NEVER_AGAIN = {400, 403, 404, 409, 410, 422}
 
 
@@ -61,7 +63,7 @@ class GpuHalf:
 
     def open(self, kernel_id: str, lease: str, manager: Any) -> KernelLink:
         """Expect the worker of a kernel."""
-        travel = self.travels[kernel_id] = Travel(self.snapshots)
+        travel = self.travels[kernel_id] = Travel(self.snapshots, lease)
         handlers = {**travel.handlers, "api": Questions(self.leases.facility).ask}
         link = KernelLink(kernel_id, lease, handlers, self.grace)
         travel.calls = link.calls
@@ -81,6 +83,7 @@ class GpuHalf:
     def _link_changed(self, link: KernelLink) -> None:
         self.changed.set()
         if link.state == "ended":
+            self.travels.pop(link.kernel_id, None)
             self._mark_dead(link)
 
     async def ask_for_worker(self, link: KernelLink) -> Lease | None:
@@ -109,7 +112,10 @@ class GpuHalf:
             if await self.leases.home_of(str(self.leases.known[link.lease]["pool"])) != "sync":
                 raise CallError("Its machine asks for your working folder, and the facility has not said that it may.")
             link.say("Your working folder travels to it.")
-            await self.travels[link.kernel_id].bring(Path(directory or self.root))
+            travel = self.travels.get(link.kernel_id)
+            if travel is None:
+                raise CallError(link.reason)
+            await travel.bring(Path(directory or self.root))
 
     def confirm(self, link: KernelLink) -> None:
         """Tell the service that the kernel is ready, until it has heard it."""
@@ -162,10 +168,10 @@ class GpuHalf:
             answer = await link.calls.ask("save", seconds=within + TRAVEL_SLACK, within=within, **limit)
         except (CallError, TimeoutError, WireError) as error:
             why = str(error) or "The kernel did not answer in time."
-            return {"names": [], "failed": [{"name": "*", "why": why}], "hooks": 0, "size": 0}
+            return {"names": [], "failed": [_left(name="*", why=why)], "hooks": 0, "size": 0}
         return {
-            "names": answer["names"][:1000],
-            "failed": answer["failed"][:1000],
+            "names": [str(name)[:LONGEST_NAME] for name in answer["names"][:MOST_TOLD]],
+            "failed": [_left(**one) for one in answer["failed"][:MOST_TOLD]],
             "hooks": len(answer["hooks"]),
             "size": answer["size"],
         }
@@ -190,3 +196,7 @@ class GpuHalf:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for link in self.registry.links.values():
             await link.end("The server was stopped.")
+
+
+def _left(name: str, why: str) -> dict[str, str]:
+    return {"name": str(name)[:LONGEST_NAME], "why": str(why)[:LONGEST_WHY]}

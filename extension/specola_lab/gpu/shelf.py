@@ -19,8 +19,9 @@ def listing(place: Path) -> list[dict[str, Any]]:
     found = []
     for path in place.glob(f"[!.]*/{MANIFEST}"):
         with contextlib.suppress(OSError, ValueError, TypeError):
-            found.append({**json.loads(path.read_text()), "name": path.parent.name})
-    return sorted(found, key=lambda one: float(one.get("created", 0)), reverse=True)
+            manifest = {**json.loads(path.read_text()), "name": path.parent.name}
+            found.append(manifest | {"created": float(manifest.get("created", 0))})
+    return sorted(found, key=lambda one: one["created"], reverse=True)
 
 
 def find(place: Path, name: str) -> Path | None:

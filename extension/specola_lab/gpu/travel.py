@@ -19,13 +19,16 @@ HOOKS_LIMIT = 2048 * MIB
 
 
 class Travel:
-    """The folders of one kernel; `home` is `shared`, `sync` or `none`."""
+    """The folders of the kernel of one lease; `place` is where snapshots lie in the home."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, lease: str) -> None:
         self._place = place
+        self._lease = lease
         self._work: Path | None = None
         self._known: dict[str, carry.Entry] = {}
         self._receiver: carry.Receiver | None = None
+        self._trouble = ""
+        """why what is on its way did not come whole"""
         self.calls: Calls
         self.left_out: list[dict[str, str]] = []
         self.beside: list[str] = []
@@ -68,10 +71,12 @@ class Travel:
     def _aside(self, name: str) -> Path:
         if not shelf.NAME.fullmatch(name):
             raise CallError("That is no name of a snapshot.")
+        if name != self._lease:
+            raise CallError("A kernel sends its own snapshot, and replaces no other.")
         return self._place / f".{name}.partial"
 
     async def _receive(self, said: Fields, _: list[bytes]) -> None:
-        size = int(said["size"])
+        size, self._trouble = int(said["size"]), ""
         if said["root"] == "work":
             if self._work is None or size > carry.LIMIT:
                 raise CallError(f"What has changed is {size / MIB:.0f} MiB; {carry.LIMIT // MIB} may travel.")
@@ -85,17 +90,31 @@ class Travel:
         self._receiver = carry.Receiver(aside, HOOKS_LIMIT)
 
     async def _piece(self, said: dict[str, Any], blobs: list[bytes]) -> None:
-        if self._receiver is not None:
+        if self._receiver is None:
+            return
+        try:
             await asyncio.to_thread(self._receiver.take, said, blobs[0])
+        except Exception as error:
+            # nobody waits for the answer to a piece: it is told at the end
+            self._trouble = self._trouble or getattr(error, "strerror", "") or str(error)
+            raise
 
     async def _received(self, said: Fields, _: list[bytes]) -> None:
         receiver, self._receiver = self._receiver, None
         if receiver is None:
             raise CallError("Nothing was on its way.")
         receiver.close()
+        whole = not self._trouble
         if said["root"] == "work":
             self._known |= receiver.came
             self.beside += receiver.beside
         else:
             name = str(said["name"])
-            await asyncio.to_thread(shelf.put, self._aside(name), self._place / name)
+            aside = self._aside(name)
+            whole = whole and (aside / shelf.MANIFEST).is_file()
+            if whole:
+                await asyncio.to_thread(shelf.put, aside, self._place / name)
+            else:
+                await asyncio.to_thread(shutil.rmtree, aside, ignore_errors=True)
+        if not whole:
+            raise CallError(f"It did not come whole: {self._trouble or 'parts are missing'}.")

@@ -17,6 +17,7 @@ from http import HTTPStatus
 from typing import Any
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 
 from specola_lab.gpu.half import GpuHalf
 from specola_lab.gpu.lessor import Lease, LeaseError, over
@@ -29,6 +30,8 @@ PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 NO_SCOPE_SECONDS = 600.0
 SAVING = ("saving",)
 ENDED = ("ending", "ended")
+UNREADABLE = (HttpProcessingError, ValueError)
+"""an event of half a MiB; it would come again and again to who asks for what followed the last that was read"""
 
 Start = Callable[[Lease], Awaitable[None]]
 
@@ -79,7 +82,9 @@ class Watcher:
             try:
                 pause = await self._listen()
                 failures = 0
-            except (aiohttp.ClientError, TimeoutError, LeaseError) as error:
+            except (aiohttp.ClientError, TimeoutError, LeaseError, *UNREADABLE) as error:
+                if isinstance(error, UNREADABLE):
+                    self._last = ""
                 pause = PAUSES[min(failures, len(PAUSES) - 1)]
                 failures += 1
                 self.log.debug("the events of the facility: %s", type(error).__name__)

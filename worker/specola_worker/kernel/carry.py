@@ -47,16 +47,23 @@ class Cargo:
         return sum(entry.size for entry in self.entries)
 
 
+def _stays(name: str) -> bool:
+    return name.startswith(".") or name in NOT_CARRIED
+
+
 def look(folder: Path) -> list[Entry]:
     """The files that may travel, smallest first."""
     found = []
     for directory, names, files in os.walk(folder):
-        names[:] = [name for name in names if not name.startswith(".") and name not in NOT_CARRIED]
+        names[:] = [name for name in names if not _stays(name)]
         for name in files:
             path = Path(directory, name)
             if name.startswith(".") or path.is_symlink() or not path.is_file():
                 continue
-            facts = path.stat()
+            try:
+                facts = path.stat()
+            except OSError:  # gone meanwhile
+                continue
             found.append(Entry(str(path.relative_to(folder)), facts.st_size, facts.st_mtime_ns))
     return sorted(found, key=lambda entry: (entry.size, entry.path))
 
@@ -79,16 +86,19 @@ def changed(entries: list[Entry], before: dict[str, Entry]) -> list[Entry]:
 
 
 def pieces(folder: Path, entry: Entry) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """A file as messages: what each is, and its bytes. A file that is gone meanwhile makes none."""
+    """A file as messages: what each is, and its bytes, as many as it had when it was looked at.
+
+    One that is gone meanwhile or cannot be read makes none.
+    """
     try:
         file = (folder / entry.path).open("rb")
-    except FileNotFoundError:
+    except OSError:
         return
     with file:
         offset = 0
         while True:
-            data = file.read(PIECE)
-            last = len(data) < PIECE
+            data = file.read(min(PIECE, entry.size - offset))
+            last = not data or offset + len(data) == entry.size
             yield {"path": entry.path, "offset": offset, "last": last, "changed": entry.changed}, data
             offset += len(data)
             if last:
@@ -134,9 +144,10 @@ class Receiver:
     def _target(self, path: str) -> Path:
         parts = Path(path).parts
         target = self._folder.joinpath(*parts)
-        allowed = parts and not Path(path).is_absolute() and all(part not in {"..", "."} for part in parts)
+        # what begins with a dot does not travel: a shell, ssh or IPython would do what it says
+        allowed = parts and not Path(path).is_absolute() and not any(_stays(part) for part in parts)
         if not allowed or not target.parent.resolve().is_relative_to(self._folder.resolve()):
-            raise CarryError("a path that leaves its folder")
+            raise CarryError("a path that leaves its folder, or a hidden one")
         return target
 
     def _place(self, path: str, target: Path) -> Path:

@@ -136,9 +136,10 @@ def listing(place: Path) -> list[dict[str, Any]]:
     """The manifests of the snapshots in a directory, newest first, each with its `name`."""
     found = []
     for path in place.glob(f"[!.]*/{MANIFEST}"):
-        with contextlib.suppress(OSError, ValueError):
-            found.append({**json.loads(path.read_text()), "name": path.parent.name})
-    return sorted(found, key=lambda one: float(one.get("created", 0)), reverse=True)
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            manifest = {**json.loads(path.read_text()), "name": path.parent.name}
+            found.append(manifest | {"created": float(manifest.get("created", 0))})
+    return sorted(found, key=lambda one: one["created"], reverse=True)
 
 
 def read(
