@@ -166,6 +166,7 @@ async def test_advice_says_what_a_size_is_and_what_the_next_one_costs(gpus: Gpus
     assert "It is free now." in advice["text"]
     assert advice["alternatives"]
     nothing = (await gpus.ask("GET", "advice", params={"gib": "4000"})).json()
+    assert (await gpus.ask("GET", "advice", params={"gib": "4", "pool": "x" * 65})).status_code == 400
     assert (nothing["choice"], "largest that can be had" in nothing["text"]) == (None, True)
     for query in ({}, {"gib": "much"}, {"gib": "nan"}, {"gib": "1", "minutes": "inf"}):
         assert (await gpus.ask("GET", "advice", params=query)).status_code == 400
@@ -177,6 +178,8 @@ async def test_a_course_is_planned_and_nothing_reserved(gpus: Gpus) -> None:
     assert (need["attendance"], need["per_gpu"], need["gpus"], need["enough"]) == (10, 7, 2, True)
     more = (await gpus.ask("POST", "courses/plan", json={**plan, "seats": 150, "shape": "2g"})).json()
     assert (more["attendance"], more["gpus"], more["enough"], len(more["conflicts"])) == (137, 46, False, 1)
+    early = await gpus.ask("POST", "courses/plan", json={**plan, "start": "0001-01-01T00:00:00"})
+    assert (early.status_code, early.json()["title"]) == (400, "There is no such time")
     crowd = await gpus.ask("POST", "courses/plan", json={**plan, "seats": 10000})
     assert (crowd.status_code, crowd.json()["attendance"]) == (200, 8583)
     for wrong in ({"pool": "nothing"}, {"pool": "cloud"}, {"shape": "9g"}):

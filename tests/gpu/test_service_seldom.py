@@ -16,7 +16,7 @@ from specola.gpu import reconcile
 from specola.gpu.adapters.profiles import models
 from specola.gpu.adapters.simulated_control import Control, Fault, Phase, Refusals, write_control
 from specola.gpu.api import CoursePlan, NewGrant, NewRequest, Redeem, Renew, Report, Saved
-from specola.gpu.model import Running, SimulatedPool, Work
+from specola.gpu.model import ActuatorError, Instance, Running, SimulatedPool, Work
 from specola.gpu.pools import GpuPool
 from specola.gpu.records import HALF_LIFE, Usage, weight
 from specola.gpu.state import End, Grant, Slot, Want
@@ -219,6 +219,80 @@ async def test_work_without_a_lease_is_ended(rig: Rig) -> None:
     assert set(rig.runner.work) == {lease.id}
 
 
+async def test_work_that_does_not_end_keeps_no_other(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    for stray in ("a", "b", "c"):
+        await rig.runner.start(Work(stray, "bob", "a100", "1g", 60, {}))
+    stop = rig.runner.stop
+
+    async def stuck(lease: str) -> None:
+        if lease != "b":
+            await stop(lease)
+            return
+        raise Unavailable("HTCondor does not answer")
+
+    monkeypatch.setattr(rig.runner, "stop", stuck)
+    await rig.pass_by(11)
+    assert set(rig.runner.work) == {"b"}
+    monkeypatch.undo()
+    await rig.pass_by(31)
+    assert rig.runner.work == {}
+
+
+async def test_a_slice_of_no_lease_that_is_in_use_keeps_no_other(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    actuator = rig.pool.actuator
+    assert actuator is not None
+    gpu, destroy = rig.pool.cards[0].id, actuator.destroy
+    for number in range(3):
+        await actuator.make(Slot(gpu, number, 1), "1g", f"of-no-lease-{number}")
+
+    async def used(instance: Instance) -> None:
+        if instance.tag == "of-no-lease-1":
+            raise ActuatorError("a process still uses it")
+        await destroy(instance)
+
+    monkeypatch.setattr(actuator, "destroy", used)
+    await rig.pass_by(5)
+    assert set(await rig.tags()) == {"of-no-lease-1"}
+    monkeypatch.undo()
+    await rig.pass_by(31)
+    assert await rig.tags() == {}
+
+
+async def test_a_clock_that_is_set_back_stops_nothing(rig: Rig) -> None:
+    lease = await rig.active()
+    await rig.pass_by(6)
+    control(rig, refuse=Refusals(destroy="it is still in use"))
+    gone = await rig.active("bob")
+    await rig.service.release("bob", gone.id, gone.token, by="bob")
+    await rig.service.saved("bob", gone.id, Saved(token=gone.token))
+    await rig.pass_by(1)
+    rig.clock.now -= 7200
+    control(rig)
+    rig.runner.work.pop(lease.id)
+    await rig.pass_by(0)
+    assert (await rig.lease("bob")).state == "ended"
+    await rig.pass_by(6)
+    await rig.pass_by(25)
+    assert (await rig.lease()).state == "ended"
+    assert await rig.tags() == {}
+
+
+async def test_what_was_saved_is_kept_in_short_and_heard_once(rig: Rig) -> None:
+    lease = await rig.active()
+    left = [{"name": f"{number:0256}", "why": "x"} for number in range(1000)]
+    many = Saved.model_validate({"token": lease.token, "names": ["n" * 900] * 1000, "failed": left})
+    await rig.service.saved("anna", lease.id, many)
+    heard = len(rig.heard("anna", "gpu.lease"))
+    for _ in range(3):
+        await rig.service.saved("anna", lease.id, many)
+    assert len(rig.heard("anna", "gpu.lease")) == heard
+    assert len(json.dumps(rig.heard("anna", "gpu.lease")[-1])) < 120_000
+    await rig.service.release("anna", lease.id, lease.token, by="anna")
+    ended = await rig.service.saved("anna", lease.id, Saved(token=lease.token, names=("x",)))
+    assert ended.saved is not None
+    assert (ended.state, ended.saved.names) == ("ending", ("x",))
+
+
 async def test_a_worker_on_another_machine_says_its_device(rig: Rig) -> None:
     lease = await rig.active()
     rig.runner.says[lease.id] = Running("here", "MIG-other")
@@ -237,7 +311,7 @@ async def test_what_does_not_fit_the_state_of_a_lease_is_refused(rig: Rig) -> No
     await rig.service.saved("anna", lease.id, Saved(token=lease.token, names=("x",)))
     later = await rig.service.saved("anna", lease.id, Saved(token=lease.token, names=("x", "y")))
     assert later.saved is not None
-    assert (later.state, later.saved.names) == ("ending", ("x", "y"))
+    assert (later.state, later.saved.names) == ("ending", ("x",))
     offered = await rig.offered()
     with pytest.raises(Conflict, match="Nothing starts"):
         await rig.service.confirm("anna", offered.id, offered.token)

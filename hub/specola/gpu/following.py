@@ -293,26 +293,44 @@ class Following:
 
     async def remove_orphans(self) -> None:
         """Slices with the mark of a lease that is not alive go; what has another mark, or none, is not ours."""
+        live, failed = {held.id for held in self._store.live()}, None
         for pool in self._at.pools.values():
-            for one in pool.orphans({held.id for held in self._store.live()}):
-                if pool.actuator is not None:
-                    log.warning("the slice %s of %s has the mark of no lease: freed", one.uuid, pool.name)
+            for one in pool.orphans(live):
+                if pool.actuator is None:
+                    continue
+                log.warning("the slice %s of %s has the mark of no lease: it is freed", one.uuid, pool.name)
+                try:
                     await pool.actuator.destroy(one)
                     await pool.look(self._at.clock())
+                except Exception as error:  # noqa: BLE001 - one that is still in use keeps no other
+                    failed = error
+        if failed is not None:
+            raise failed
 
     async def stop_strays(self, runner: Runner) -> None:
         """Work of leases that nothing should run on ends."""
+        failed = None
         for identity in await runner.leases():
+            if not self._is_stray(identity):
+                continue
             async with self._turns[identity]:
-                held = self._store.held(identity)
-                if held is None or held.state in {"making", "offered", "ended"}:
-                    log.warning("work of %s runs on %s without its lease: ended", identity, runner.site)
-                    await runner.stop(identity)
+                if self._is_stray(identity):
+                    log.warning("work of %s runs on %s without its lease: it is ended", identity, runner.site)
+                    try:
+                        await runner.stop(identity)
+                    except Exception as error:  # noqa: BLE001 - one that does not end keeps no other
+                        failed = error
+        if failed is not None:
+            raise failed
+
+    def _is_stray(self, identity: str) -> bool:
+        held = self._store.held(identity)
+        return held is None or held.state in {"making", "offered", "ended"}
 
 
 def due(last: dict[str, float], key: str, now: float, every: float) -> bool:
-    """Whether something is to be done again; if so it counts as done now."""
-    if now - last.get(key, float("-inf")) < every:
+    """Whether something is to be done again; if so it counts as done now. A clock that was set back stops nothing."""
+    if 0 <= now - last.get(key, float("-inf")) < every:
         return False
     last[key] = now
     return True

@@ -29,6 +29,9 @@ from specola.gpu.views import gib_of, words
 
 GRANT_LIFE = 60.0
 RELAY_GRACE = 60
+MOST_NAMED, LONGEST_NAME = 200, 128
+"""of what was saved: it goes into every event about the lease, of which a thousand are kept; the manifest has it all"""
+MOST_MINUTES = 10_000_000
 SERVER_ENDED = "Its server has ended."
 NOT_STARTED = "The kernel could not be started there."
 log = logging.getLogger(__name__)
@@ -238,7 +241,7 @@ class Holding:
         if held.cause in {"drained", "released"}:
             raise Conflict("This lease ends in any case", held.reason or "Its GPU is being taken out of use.")
         now = self._at.clock()
-        expires = min(max(held.expires, now) + wish.minutes * 60, held.longest)
+        expires = min(max(held.expires, now) + min(wish.minutes, MOST_MINUTES) * 60, held.longest)
         if expires <= held.expires and held.cause == "term":
             raise TooMuch(
                 f"Members of {held.group} hold a GPU for at most {self._at.longest(held.group) // 60} minutes",
@@ -270,11 +273,19 @@ class Holding:
         return self.mine(None, identity)
 
     def saved(self, person: str, identity: str, wish: Saved) -> Held:
-        """The kernel is saved; a lease that waited for that ends now."""
+        """The kernel is saved; a lease that waited for that ends now. Who says it at another time is heard once."""
         held = self.mine(person, identity, wish.token)
         at = datetime.fromtimestamp(self._at.clock(), UTC).isoformat()
-        content = wish.model_dump(mode="json", exclude={"token"}) | {"at": at}
+        content = {
+            "at": at,
+            "names": [name[:LONGEST_NAME] for name in wish.names[:MOST_NAMED]],
+            "failed": [one.model_dump() for one in wish.failed[:MOST_NAMED]],
+            "hooks": wish.hooks,
+            "size": wish.size,
+        }
         if not self._store.move(identity, ("saving",), state="ending", saved=content):
+            if held.saved is not None:
+                return held
             self._store.move(identity, (held.state,), saved=content)
         self._tell.lease(identity, with_request=False)
         self._wake()

@@ -32,7 +32,7 @@ from specola.gpu.sizes import next_up, shapes_for
 from specola.gpu.state import GpuState, Reserved, Want
 from specola.gpu.store import Held
 from specola.gpu.telling import Teller
-from specola.gpu.views import choice, gib_of, held_by, moment, profile_name, waiting
+from specola.gpu.views import choice, gib_of, held_by, moment, profile_name, seconds, waiting
 
 DAY = 86400.0
 LARGER = 3
@@ -200,8 +200,8 @@ class Looking:
         snapshot = self._at.now()
         state = snapshot.state.pools[plan.pool]
         needed = need(pool.model, plan.shape, plan.seats, plan.show_up)
-        start = snapshot.at if plan.start is None else plan.start.timestamp()
-        end = start + DAY if plan.end is None else plan.end.timestamp()
+        start = snapshot.at if plan.start is None else seconds(plan.start)
+        end = start + DAY if plan.end is None else seconds(plan.end)
         course = Reserved("this course", plan.pool, plan.shape, needed.attendance, start, end)
         found = conflicts(state, course, snapshot.state.reserved, snapshot.state.holdings) if pool.places else ()
         gpus = f"{needed.gpus} GPU{'' if needed.gpus == 1 else 's'}"

@@ -91,7 +91,7 @@ class Reconcile:
         looks = [
             self._begin(f"look {pool.name}", pool.look(now))
             for pool in self._at.pools.values()
-            if not pool.closed and now - pool.seen >= every
+            if not (pool.closed or 0 <= now - pool.seen < every)
         ]
         begun = [look for look in looks if look is not None]
         if begun:
@@ -101,7 +101,9 @@ class Reconcile:
 
     def _begin(self, key: str, act: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
         """Begin an act, unless the same one runs or has just failed."""
-        if key in self._acts or self._failed.get(key, (0, 0.0))[1] > self._at.clock():
+        # longer than the longest pause is one from before the clock was set back
+        pause = self._failed.get(key, (0, 0.0))[1] - self._at.clock()
+        if key in self._acts or 0 < pause <= LONGEST_RETRY:
             act.close()
             return None
         task = asyncio.create_task(act, name=key)

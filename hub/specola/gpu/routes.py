@@ -39,6 +39,7 @@ SIZE = {
 EACH = "/gpu/leases/{id}"
 FENCE = {"token": "fencing token of the lease"}
 LONGEST_NUMBER = 18
+LONGEST_POOL = 64
 
 
 def _whose(caller: Caller) -> str | None:
@@ -78,7 +79,10 @@ def _asking(service: GpuService) -> list[Route]:
 
     async def advice(caller: Caller, request: Request) -> Advice:
         gib, minutes = _number(request, "gib"), _number(request, "minutes", "60")
-        return await service.advice(caller.name, caller.groups, gib, int(minutes), request.query.get("pool") or None)
+        pool = request.query.get("pool") or None
+        if pool is not None and len(pool) > LONGEST_POOL:
+            raise BadInput("There is no such pool", f"A name of a pool has at most {LONGEST_POOL} characters.")
+        return await service.advice(caller.name, caller.groups, gib, int(minutes), pool)
 
     async def ask(caller: Caller, request: Request) -> GpuRequest:
         return await service.ask(caller.name, caller.groups, request.read(NewRequest), request.idempotency_key)

@@ -48,6 +48,7 @@ from specola.gpu.requesting import Requesting
 from specola.gpu.situation import Situation
 from specola.gpu.store import Drained, Store
 from specola.gpu.telling import Events, Teller
+from specola.gpu.views import seconds
 
 SHOWN = 86400.0
 """for how long after their end requests and leases are shown to their person"""
@@ -200,7 +201,7 @@ class GpuService:
     async def drain(self, pool: str, gpu: str, wish: Drain, by: str) -> None:
         """Place nothing new on a GPU, from now or a later moment on."""
         self._known(pool, gpu)
-        start = None if wish.start is None else wish.start.timestamp()
+        start = None if wish.start is None else seconds(wish.start)
         self._store.drain(Drained(pool, gpu, wish.reason, start, by, self._at.clock()))
         self._drained(pool, gpu, by, "gpu.drain")
 

@@ -76,7 +76,7 @@ class Teller:
             [(held.id, held.state, now.verdicts[held.id].idle_since is None) for held in now.live],
             len(now.queued),
         )
-        if fingerprint != self._map and now.at - self._map_at >= OFFERS_EVERY:
+        if fingerprint != self._map and not 0 <= now.at - self._map_at < OFFERS_EVERY:
             self._map, self._map_at = fingerprint, now.at
             self._events.publish(None, OFFERS, {})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
+from specola.core.errors import BadInput
 from specola.gpu.api import Choice, HeldBy, Lease, Moment, Range, Request, SavedNames
 from specola.gpu.geometry import WHOLE, GpuModel
 from specola.gpu.idle import Verdict
@@ -23,6 +24,14 @@ def when(at: float | None) -> datetime | None:
 def moment(at: float) -> datetime:
     """The same for one that is there."""
     return datetime.fromtimestamp(at, UTC)
+
+
+def seconds(at: datetime) -> float:
+    """A time of the wire for the database; BadInput for one that no clock of this machine shows."""
+    try:
+        return at.timestamp()
+    except (ValueError, OverflowError):
+        raise BadInput("There is no such time") from None
 
 
 def profile_name(model: GpuModel, shape: str) -> str:
