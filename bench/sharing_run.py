@@ -77,6 +77,10 @@ class Tally:
     asked: int = 0
     in_time: int = 0
     gave_up: int = 0
+    starts: int = 0
+    """first requests of sessions, which are among those asked"""
+    starts_in_time: int = 0
+    starts_given_up: int = 0
     sessions: Mapping[bool, int] = field(default_factory=lambda: {False: 0, True: 0})
     """by whether they registered a checkpoint"""
     lost: int = 0
@@ -91,6 +95,9 @@ class Tally:
         self.asked += other.asked
         self.in_time += other.in_time
         self.gave_up += other.gave_up
+        self.starts += other.starts
+        self.starts_in_time += other.starts_in_time
+        self.starts_given_up += other.starts_given_up
         self.lost += other.lost
         self.restored += other.restored
         self.busy += other.busy
@@ -100,6 +107,11 @@ class Tally:
     def good(self) -> bool:
         """95 % in 60 s, and at most 2 % give up."""
         return self.in_time >= 0.95 * self.asked and self.gave_up <= 0.02 * self.asked
+
+    @property
+    def good_starts(self) -> bool:
+        """The same of the starts of sessions alone: on lease, most bursts find their slice still there."""
+        return self.starts_in_time >= 0.95 * self.starts and self.starts_given_up <= 0.02 * self.starts
 
     @property
     def losses(self) -> float:
@@ -203,6 +215,7 @@ class Run:
 
     def _ask(self, person: Person) -> None:
         self.tally.asked += 1
+        self.tally.starts += person.step == 0
         person.asked, person.turn = self.now, person.turn + 1
         session = person.session
         shapes = ("7g",) if self.policy.whole else LARGER[session.shape] if self.policy.fixed else (session.shape,)
@@ -218,6 +231,7 @@ class Run:
         if self.queue.pop(name, None) is None:
             return
         self.tally.gave_up += 1
+        self.tally.starts_given_up += person.step == 0
         if self.policy.leased:
             self._go_on(person, person.session.steps[person.step].gap)
 
@@ -312,6 +326,7 @@ class Run:
         self.owners[grant.wish] = person
         waited = self.now - person.asked + SETUP
         self.tally.in_time += waited <= IN_TIME
+        self.tally.starts_in_time += waited <= IN_TIME and person.step == 0
         self.holdings[grant.wish] = Holding(
             grant.wish,
             POOL,

@@ -78,20 +78,20 @@ def worth(tally: Tally) -> float:
 
 
 def needed(
-    policy: Policy, traces: Sequence[Sequence[Session]], guess: int, tries: int, *, note: list[str]
-) -> tuple[int, Tally]:
-    """The fewest GPUs for 95 % in 60 s and at most 2 % giving up, all traces together; near the guess."""
+    policy: Policy, traces: Sequence[Sequence[Session]], guess: int, tries: int
+) -> tuple[tuple[int, Tally], tuple[int, Tally]]:
+    """The fewest GPUs for 95 % in 60 s and at most 2 % given up, all weeks together; then for the starts as well."""
     known: dict[int, Tally] = {}
 
     def at(cards: int) -> Tally:
         if cards not in known:
-            known[cards] = _judged(policy, traces, cards, tries)
-            one = known[cards]
-            note.append(
-                f"{policy.name} {cards}: {one.in_time / one.asked:.4f} in time, {one.gave_up / one.asked:.4f} gave up, "
-                f"{one.losses:.3f} lost, {one.restores:.3f} restored"
+            one = known[cards] = _judged(policy, traces, cards, tries)
+            print(
+                f"{policy.name} {cards}: in time {one.in_time / one.asked:.4f}, given up {one.gave_up / one.asked:.4f}; "
+                f"starts {one.starts_in_time / one.starts:.4f}, {one.starts_given_up / one.starts:.4f}; "
+                f"{one.losses:.3f} lost, {one.restores:.3f} restored",
+                flush=True,
             )
-            print(note[-1], flush=True)
         return known[cards]
 
     cards = guess
@@ -99,7 +99,10 @@ def needed(
         cards += 1
     while cards > 1 and at(cards - 1).good:
         cards -= 1
-    return cards, known[cards]
+    strict = cards
+    while not (at(strict).good and at(strict).good_starts):
+        strict += 1
+    return (cards, known[cards]), (strict, known[strict])
 
 
 def _judged(policy: Policy, traces: Sequence[Sequence[Session]], cards: int, tries: int) -> Tally:
