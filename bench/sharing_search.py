@@ -87,7 +87,8 @@ def needed(
         if cards not in known:
             one = known[cards] = _judged(policy, traces, cards, tries)
             print(
-                f"{policy.name} {cards}: in time {one.in_time / one.asked:.4f}, given up {one.gave_up / one.asked:.4f}; "
+                f"{policy.name} {cards}: in time {one.in_time / one.asked:.4f}, "
+                f"given up {one.gave_up / one.asked:.4f}; "
                 f"starts {one.starts_in_time / one.starts:.4f}, {one.starts_given_up / one.starts:.4f}; "
                 f"{one.losses:.3f} lost, {one.restores:.3f} restored",
                 flush=True,

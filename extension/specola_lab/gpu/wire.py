@@ -150,6 +150,8 @@ class Inbox:
         """bytes used that the other end has not been told of"""
         self.told = 0
         self.waiting: asyncio.Queue[tuple[int, int, list[bytes]]] = asyncio.Queue()
+        self.pending = 0
+        """bytes that came and were not used yet"""
         self._open = bytearray()
         self._held = 0
 
@@ -161,7 +163,10 @@ class Inbox:
             raise WireError(f"frame {number} after {self.received}")
         if len(self._open) + len(payload) > LARGEST_MESSAGE + 1024**2:
             raise WireError("a message without end")
+        if self.pending > 2 * WINDOW:
+            raise WireError("more at once than was agreed")
         self.received = number
+        self.pending += len(payload) + _FRAME.size
         self._open += payload
         self._held += len(payload) + _FRAME.size
         if last:
@@ -177,6 +182,7 @@ class Inbox:
         """A message was used; whether it is time to say so."""
         self.used = number
         self.unsaid += size
+        self.pending -= size
         return self.unsaid >= ACK_BYTES or self.used - self.told >= ACK_FRAMES
 
 

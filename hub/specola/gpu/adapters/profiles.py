@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-import specola.gpu.packing as packing
+from specola.gpu import packing
 from specola.gpu.geometry import Geometry, GpuModel, Profile, Shape
 
 _NAMED = re.compile(r"^\dg\.(\d+)gb")
