@@ -107,8 +107,10 @@ def table(shown: dict[tuple[str, float], Result], chosen: Sequence[Policy], opti
             cells.append(f"{result['gpus']:.0f}{more}")
         rows.append((f"{policy.name} {policy.title}", *cells))
     remarks = [
-        "GPUs needed / for the starts too (states lost per session without a checkpoint), "
-        f"{options.seeds} weeks together.",
+        (
+            "GPUs needed / for the starts too (states lost per session without a checkpoint), "
+            f"{options.seeds} weeks together."
+        ),
         "Of sessions that registered a checkpoint none is lost: theirs are restored.",
         pays(shown, options.duties),
     ]
