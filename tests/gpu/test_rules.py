@@ -262,6 +262,15 @@ def test_waiting_for_something_else_does_not_stop_a_renewal() -> None:
     assert plan(state(short, other, lease("n", "2g", 4)), [wish("w", "9g")], NOW) == (Extend("l", NOW + 2400),)
 
 
+def test_what_is_granted_now_is_in_the_way_of_others_too() -> None:
+    """The 1g goes to the low half: whoever waits for a 4g is not served by the end of the lease beside it."""
+    facility = state(lease("l", "1g", 0, expires=NOW + 600), lease("m", "3g", 4))
+    assert plan(facility, [wish("w"), wish("v", "4g")], NOW) == (
+        Grant("w", Want("a", "1g"), Slot("a0", 1, 1)),
+        Extend("l", NOW + 2400),
+    )
+
+
 def test_a_lease_is_not_renewed_on_a_drained_gpu_or_against_the_maximum_of_its_group() -> None:
     short = lease("l", "3g", 4, expires=NOW + 600)
     drained = State({"a": pool(drained=True)}, (short,))

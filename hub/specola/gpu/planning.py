@@ -22,7 +22,7 @@ from specola.gpu.desk import Desk, Left
 from specola.gpu.keeping import Kept, keep, overlap
 from specola.gpu.phases import RENEW_BY, Phases, phases
 from specola.gpu.queueing import Census, census, ordered
-from specola.gpu.state import Action, Extend, GroupShare, Holding, Slot, Spare, State, Wish
+from specola.gpu.state import Action, Extend, Grant, GroupShare, Holding, Slot, Spare, State, Wish
 
 _EVERYBODY = GroupShare()
 
@@ -43,7 +43,7 @@ def plan(state: State, queue: Sequence[Wish], now: float) -> tuple[Action, ...]:
         left = asking.serve(left)
         actions += asking.actions()
     if sorted_out.renewable:
-        actions += _renewals(state, sorted_out, kept, left)
+        actions += _renewals(state, sorted_out, kept, left, grants)
     return tuple(actions)
 
 
@@ -59,8 +59,9 @@ def occupied(state: State) -> dict[str, Board]:
     return boards
 
 
-def _renewals(state: State, sorted_out: Phases, kept: Kept, left: Left) -> list[Action]:
+def _renewals(state: State, sorted_out: Phases, kept: Kept, left: Left, grants: Sequence[Grant]) -> list[Action]:
     """More time for leases that compute and that nobody waits for."""
+    placed = [(grant.want.pool, grant.slot, grant.want.shape) for grant in grants if grant.slot is not None]
     found: list[Action] = []
     limited = left.limited
     waited = {(want.pool, want.shape) for wish in left.wishes if wish.id not in limited for want in wish.wants}
@@ -70,12 +71,16 @@ def _renewals(state: State, sorted_out: Phases, kept: Kept, left: Left) -> list[
         longest = state.groups.get(holding.group, _EVERYBODY).longest
         current = holding.expires or 0.0
         expires = min(current + RENEW_BY, begun + longest)
-        if expires > current and holding.group not in at_maximum and not _is_waited_for(state, holding, kept, waited):
+        if expires <= current or holding.group in at_maximum:
+            continue
+        if not _is_waited_for(state, holding, kept, waited, placed):
             found.append(Extend(holding.id, expires))
     return found
 
 
-def _is_waited_for(state: State, holding: Holding, kept: Kept, waited: set[tuple[str, str]]) -> bool:
+def _is_waited_for(
+    state: State, holding: Holding, kept: Kept, waited: set[tuple[str, str]], placed: Sequence[tuple[str, Slot, str]]
+) -> bool:
     """Whether the end of this lease would serve somebody who waits, a course, or an operator who drains its GPU."""
     pool, slot = state.pools.get(holding.pool), holding.slot
     if pool is None:
@@ -91,13 +96,18 @@ def _is_waited_for(state: State, holding: Holding, kept: Kept, waited: set[tuple
     shapes = [shape for name, shape in waited if name == holding.pool]
     if gpu.fixed is not None:
         return holding.shape in shapes
-    return bool(shapes) and _would_serve(state, holding, slot, shapes)
+    return bool(shapes) and _would_serve(state, holding, slot, shapes, [*placed, *kept.aside])
 
 
-def _would_serve(state: State, holding: Holding, slot: Slot, shapes: Iterable[str]) -> bool:
+def _would_serve(
+    state: State, holding: Holding, slot: Slot, shapes: Iterable[str], placed: Sequence[tuple[str, Slot, str]]
+) -> bool:
     pool = state.pools[holding.pool]
     board = Board(pool)
     board.occupy(one for one in state.holdings if one.pool == pool.name and one.id != holding.id)
+    for name, place, shape in placed:
+        if name == pool.name:
+            board.take(place, shape)
     card = board.cards[board.index[slot.gpu]]
     return any(
         overlap(Slot(slot.gpu, start, pool.geometry.size(shape)), slot)
