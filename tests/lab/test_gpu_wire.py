@@ -276,6 +276,22 @@ async def test_a_message_without_end_is_an_error(monkeypatch: pytest.MonkeyPatch
         box.put(1, memoryview(bytes(1024**2 + 11)), last=False)
 
 
+async def test_who_sends_on_without_waiting_for_room_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (wire, workers_wire):
+        monkeypatch.setattr(module, "WINDOW", 1000)
+    box, message = wire.Inbox(), memoryview(wire.encode([bytes(100)]))
+    while box.pending <= 2000:
+        box.put(box.received + 1, message, last=True)
+    with pytest.raises(wire.WireError, match="agreed"):
+        box.put(box.received + 1, message, last=True)
+    assert box.pending < 3000
+    while not box.waiting.empty():
+        number, size, _ = box.waiting.get_nowait()
+        box.done(number, size)
+    assert box.pending == 0
+    box.put(box.received + 1, message, last=True)
+
+
 async def test_a_message_that_cannot_be_used_does_not_stop_the_next(caplog: pytest.LogCaptureFixture) -> None:
     got: list[bytes] = []
 
