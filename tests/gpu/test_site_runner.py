@@ -136,7 +136,7 @@ async def test_where_the_home_is_shared_what_the_worker_writes_comes_back(tmp_pa
     here = Launcher()
     made = runner(tmp_path, here, "slurm")
     await made.start(work(home="shared"))
-    assert here.wish["errors"] == "/homes/anna/.specola/gpu-lease.log"
+    assert here.wish["errors"] == "/homes/anna/.local/share/specola/gpu-lease.log"
     assert "export HOME" not in here.started[-1]["files"]["run.sh"]
     await runner(tmp_path, here).start(work(home="shared"))
     assert "export HOME" not in here.started[-1]["files"]["run.sh"]

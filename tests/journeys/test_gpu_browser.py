@@ -207,7 +207,7 @@ class TestTwoPeople:
         expect(ended).to_contain_text("stream")
         picture(anna.page, "gpu-8-what-was-saved")
         accessible(anna.page, "#specola-section-gpu")
-        found = list((place.home_of("anna") / ".specola" / "snapshots").rglob("weights"))
+        found = list((place.home_of("anna") / ".local/share/specola/snapshots").rglob("weights"))
         assert [one.read_text() for one in found] == ["epoch 7"]
 
     def test_her_cpu_kernel_and_files_are_untouched(self, place: Facility, anna: Person) -> None:

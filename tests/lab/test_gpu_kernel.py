@@ -282,7 +282,7 @@ async def test_a_server_that_stops_leaves_no_worker(service: FakeGpu, home: Path
     assert service.workers["lease-1"].returncode == 0
     assert service.leases["lease-1"]["cause"] == "released"
     # nobody asked for it, and it is saved all the same
-    manifest = json.loads((home / ".specola/snapshots/lease-1/manifest.json").read_text())
+    manifest = json.loads((home / ".local/share/specola/snapshots/lease-1/manifest.json").read_text())
     assert "treasure" in manifest["names"]
 
 
@@ -293,7 +293,9 @@ async def test_without_a_shared_home_a_server_that_stops_fetches_what_can_be_sav
     async with running(service, home) as rig:
         kernel = await rig.kernel()
         await kernel.run("treasure = 7")
-    assert "treasure" in json.loads((home / ".specola/snapshots/lease-1/manifest.json").read_text())["names"]
+    assert (
+        "treasure" in json.loads((home / ".local/share/specola/snapshots/lease-1/manifest.json").read_text())["names"]
+    )
 
 
 async def test_a_worker_that_is_killed_takes_its_kernel_with_it_and_the_lease_is_told(gpu: Gpu) -> None:

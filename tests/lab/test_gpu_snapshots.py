@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab.gpurig import Client, Gpu, until
+from lab.fakeservice import FakeGpu
+from lab.gpurig import Client, Gpu, running, until
 from specola_lab import gpu as api
 from specola_lab.gpu import shelf
 from specola_worker.kernel import pickling, snapshot, state
@@ -324,6 +325,21 @@ gpu.checkpoint(save, load)
 """
 
 
+async def test_snapshots_are_in_the_home_also_where_a_facility_has_put_its_link(
+    service: FakeGpu, home: Path, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "keys"
+    elsewhere.mkdir()
+    (home / ".specola").symlink_to(elsewhere)
+    async with running(service, home) as gpu:
+        kernel = await gpu.kernel()
+        await kernel.run("x = 1")
+        assert "x" in (await save(gpu))["names"]
+    (manifest,) = home.rglob("manifest.json")
+    assert manifest.resolve().is_relative_to(home.resolve())
+    assert not (elsewhere / "snapshots").exists()
+
+
 async def test_an_idle_kernel_is_saved_and_offered_in_the_next_one(gpu: Gpu) -> None:
     kernel = await gpu.kernel()
     await kernel.run(CHECKPOINT + "import threading\nlock = threading.Lock()\nstate['epoch'] = 4")
@@ -332,7 +348,7 @@ async def test_an_idle_kernel_is_saved_and_offered_in_the_next_one(gpu: Gpu) -> 
     assert saved["hooks"] == 1
     assert saved["failed"] == [{"name": "lock", "why": "TypeError: cannot pickle '_thread.lock' object"}]
     assert saved["size"] > 0
-    place = gpu.home / ".specola" / "snapshots" / "lease-1"
+    place = gpu.home / ".local/share/specola/snapshots/lease-1"
     assert place.stat().st_mode & 0o777 == 0o700
     (told,) = (await gpu.get("specola/gpu/snapshots"))["items"]
     assert told["gpu"]["model"] == "A100-40GB"
@@ -425,8 +441,8 @@ async def test_no_more_is_told_of_what_was_saved_than_the_service_takes(
 async def test_a_home_that_cannot_be_written_to_is_said_so(gpu: Gpu) -> None:
     kernel = await gpu.kernel()
     await kernel.run("x = 1")
-    (gpu.home / ".specola").mkdir(exist_ok=True)
-    (gpu.home / ".specola" / "snapshots").write_text("no directory")
+    (gpu.home / ".local/share/specola").mkdir(parents=True, exist_ok=True)
+    (gpu.home / ".local/share/specola/snapshots").write_text("no directory")
     saved = await save(gpu)
     assert saved["names"] == []
     assert saved["failed"][0]["name"] == "*"
@@ -473,7 +489,7 @@ async def test_without_a_shared_home_snapshots_travel_there_and_back(gpu: Gpu, k
     saved = await save(gpu)
     assert "data" in saved["names"]
     assert saved["hooks"] == 1
-    manifest = json.loads((gpu.home / ".specola/snapshots/lease-1/manifest.json").read_text())
+    manifest = json.loads((gpu.home / ".local/share/specola/snapshots/lease-1/manifest.json").read_text())
     assert manifest["size"] > 3 * 10**6
     assert not (gpu.fake.place / "elsewhere/.specola").exists()
     again = await gpu.kernel()

@@ -17,6 +17,8 @@ from specola_lab.gpu.questions import Questions
 from specola_lab.gpu.travel import SNAPSHOT_LIMIT, Travel
 from specola_lab.gpu.wire import GRACE_SECONDS, WireError
 
+SNAPSHOTS = ".local/share/specola/snapshots"
+"""in the home; not below `.specola`, which facilities make a link out of it"""
 CONFIRM_PAUSES = (0.2, 1.0, 3.0, 10.0, 30.0)
 SAVE_SECONDS = 40.0
 """of the service's 60: the rest is for what travels, and for telling it"""
@@ -51,7 +53,7 @@ class GpuHalf:
     @property
     def snapshots(self) -> Path:
         """Where snapshots lie in the home."""
-        return self.home / ".specola" / "snapshots"
+        return self.home / SNAPSHOTS
 
     def begin(self, work: Any) -> None:
         """Do something beside what happens."""

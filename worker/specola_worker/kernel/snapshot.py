@@ -62,7 +62,8 @@ def write(plan: Plan) -> dict[str, Any]:
     """Run the hooks, save the namespace, put the directory in its place; the manifest."""
     aside = plan.target.with_name(f".{plan.target.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)
-    (aside / "hooks").mkdir(mode=0o700, parents=True)
+    aside.mkdir(mode=0o700, parents=True)
+    (aside / "hooks").mkdir()
     hooks, failed = _run_hooks(plan, aside / "hooks")
     plan.before_namespace()
     names, not_saved = pickling.dump(

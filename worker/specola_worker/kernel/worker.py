@@ -32,6 +32,8 @@ SAVE_SLACK = 5.0
 KILL_SECONDS = 5.0
 TRAVEL_SECONDS = 600.0
 """how long a snapshot may take to come"""
+SNAPSHOTS = ".local/share/specola/snapshots"
+"""in a home; not below `.specola`, which facilities make a link to where only this machine's programs meet"""
 EXIT_CODES = {"ended": 0, "left": 0, "grace": 3, "refused": 4, "zygote": 5, "term": 0}
 
 log = logging.getLogger(__name__)
@@ -166,7 +168,7 @@ class Worker:
     @property
     def snapshots(self) -> Path:
         """Where its snapshots lie: the person's home where that is shared."""
-        return Path.home() / ".specola" / "snapshots" if self.order.home == "shared" else self.private / "snapshots"
+        return Path.home() / SNAPSHOTS if self.order.home == "shared" else self.private / "snapshots"
 
     def _directory(self, wanted: str) -> str:
         if self.order.home != "shared":

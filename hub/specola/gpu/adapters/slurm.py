@@ -29,7 +29,7 @@ class SlurmRunner(SiteRunner):
         """Options of sbatch. Nothing of an environment is sent along; a job that lost its slice does not come again."""
         section = self._section
         shared = work.settings.get("home") == "shared"
-        errors = f"{account.home}/.specola/gpu-{work.lease}.log" if shared else ""
+        errors = f"{account.home}/.local/share/specola/gpu-{work.lease}.log" if shared else ""
         options = [
             f"--gres={self.gres(work.shape)}",
             "--ntasks=1",
