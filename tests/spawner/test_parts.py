@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 from launching import Place
+from running import wait_for
 from specola.client.launcher import LauncherError
 from specola.core import processinfo
 from specola.core.errors import BadInput, SpecolaError
@@ -147,7 +148,8 @@ def test_process_is_known_by_pid_and_start_time() -> None:
         assert child.pid in processinfo.children(os.getpid())
         assert processinfo.session(child.pid) == child.pid
         assert processinfo.owner(child.pid) == os.getuid()
-        assert processinfo.variable(child.pid, "MINE") == "yes"
+        # the kernel lays a new program's environment out after it has let its starter go on
+        wait_for(lambda: processinfo.variable(child.pid, "MINE") == "yes", 60, "its environment")
         assert processinfo.variable(child.pid, "OTHER") is None
         child.kill()
         while processinfo.alive(own):
