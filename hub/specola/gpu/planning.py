@@ -38,7 +38,7 @@ def plan(state: State, queue: Sequence[Wish], now: float) -> tuple[Action, ...]:
     grants = desk.place(admitted)
     actions: list[Action] = [*sorted_out.over, *grants]
     actions += [Spare(holding.id) for holding in sorted_out.resumed]
-    if left.wishes or kept.emptied or sorted_out.noticed:
+    if sorted_out.noticed or ((sorted_out.idle or sorted_out.going) and (left.wishes or kept.emptied)):
         asking = Asking(state, sorted_out, counted, kept, grants=grants, now=now)
         left = asking.serve(left)
         actions += asking.actions()
