@@ -28,9 +28,9 @@ FACILITY = "f4c1"
 STANDIN = """#!/bin/sh
 # stands in for the interpreter: writes down how it was started, and stays, instead of a kernel's work
 out={place}/$SPECOLA_GPU_LEASE
-{{ id -un; stat -c '%a %U' "$3"; cat "$3"; echo; env; }} >"$out.new"
+{{ id -un; stat -c '%a %U' "$4"; cat "$4"; echo; env; }} >"$out.new"
 mv "$out.new" "$out"
-case "$(cat "$3")" in
+case "$(cat "$4")" in
 *fail*) echo "no kernel called that" >&2; exit 3 ;;
 esac
 exec sleep 1000
