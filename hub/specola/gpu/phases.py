@@ -75,6 +75,8 @@ def _expiring(found: Phases, holding: Holding, terms: Terms, now: float) -> None
         found.going.append(holding)
     elif holding.computing:
         found.resumed.append(holding)
+        if holding.expires is not None and holding.expires - now <= RENEW_BEFORE:
+            found.renewable.append(holding)
     else:
         found.noticed.append(holding)
 
