@@ -58,7 +58,7 @@ def searched(policy: Policy, traces: Sequence[Sequence[Session]], cards: int, tr
     """
     chance = random.Random(cards)
     best: Layout = layouts.propose(history(policy, traces), MODEL, cards).layouts
-    every, traces = traces, traces[:2] if policy.leased else traces
+    every, traces = traces, traces[:2] if policy.leased and tries else traces
     tally = played(policy, traces, cards, best)
     for _ in range(tries):
         other = list(best)

@@ -180,4 +180,5 @@ def holding_of(held: Held, verdict: Verdict) -> Holding:
         computing=verdict.computing,
         course=held.course,
         cause=held.cause,
+        checkpoint=held.checkpoint,
     )
