@@ -14,6 +14,7 @@ from jupyter_server.serverapp import ServerApp
 from lab.browsing import lab_context, plain_lab, seen  # noqa: F401 - fixtures of the browser tests
 from lab.fakeapi import FakeFacility
 from lab.gpurig import gpu, service  # noqa: F401 - fixtures of GPU kernels
+from specola_lab.gpu.watcher import Watcher
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
@@ -73,7 +74,9 @@ async def serve(home: Path) -> tuple[Any, str]:
 
 
 @pytest_asyncio.fixture
-async def lab(facility: FakeFacility, home: Path) -> AsyncIterator[Lab]:
+async def lab(facility: FakeFacility, home: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Lab]:
+    # what the facility is asked here is asked by the test; the watcher has tests of its own, with `gpu`
+    monkeypatch.setattr(Watcher, "start", lambda _self: None)
     app, url = await serve(home)
     async with aiohttp.ClientSession(headers={"Authorization": f"token {LOGIN}"}) as browser:
         yield Lab(app, url, browser, facility, home)

@@ -167,7 +167,9 @@ async def running(fake: FakeGpu, home: Path) -> AsyncIterator[Gpu]:
 
 async def shut_down(app: Any) -> None:
     """As jupyter-server ends, without its loop."""
-    await app.cleanup_kernels()
+    # jupyter_client raises this when it ends a kernel that is being ended
+    with contextlib.suppress(asyncio.InvalidStateError):
+        await app.cleanup_kernels()
     watcher = app.web_app.settings.get("specola_gpu_watcher")
     if watcher is not None:
         await watcher.stop()
