@@ -61,7 +61,10 @@ async def test_people_are_listed_with_what_they_run(rig: Rig) -> None:
         ["bob", "2", "4"],
     ]
     assert json.loads((await run(state, "people", "--json")).output) == {
-        "people": [{"name": "anna", "clusters": 1, "workers": 0}, {"name": "bob", "clusters": 2, "workers": 4}]
+        "people": [
+            {"name": "anna", "clusters": 1, "workers": 0, "gpus": 0},
+            {"name": "bob", "clusters": 2, "workers": 4, "gpus": 0},
+        ]
     }
 
 
