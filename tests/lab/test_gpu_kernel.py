@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from jupyter_client.provisioning import KernelProvisionerFactory
 from lab.fakeservice import FakeGpu
-from lab.gpurig import Gpu, running, until
+from lab.gpurig import PATIENCE, Gpu, running, until
 from specola_lab.gpu.lessor import HOW_TO_ASK
 
 
@@ -127,6 +127,8 @@ async def test_a_restart_stays_on_the_lease(gpu: Gpu) -> None:
         assert answer.status == 200
     # a pending kernel's restart is answered before it is done
     await until(lambda: gpu.half.registry.links[kernel.id].pid not in {before, None}, what="the new kernel")
+    # as a browser does: what is printed before somebody listens is lost, in every kernel
+    await kernel.client.wait_for_ready(timeout=PATIENCE)
     assert (await kernel.run("'x' in globals()")) == "False"
     assert len(gpu.fake.workers) == 1
     assert [action for _, action, _ in gpu.fake.asked if action == "release"] == []
@@ -137,6 +139,7 @@ async def test_a_kernel_that_crashed_is_started_again_on_its_lease(gpu: Gpu) -> 
     before = gpu.half.registry.links[kernel.id].pid
     kernel.send("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
     await until(lambda: gpu.half.registry.links[kernel.id].pid not in {before, None})
+    await kernel.client.wait_for_ready(timeout=PATIENCE)
     assert await kernel.run("print('again')") == "again\n"
 
 
