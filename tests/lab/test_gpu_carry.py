@@ -3,20 +3,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
-from specola_lab.gpu import carry
-from specola_lab.gpu.calls import CallError, Calls
 from specola_lab.gpu.travel import Travel
-from specola_worker.kernel import carry as workers_carry
-
-
-@pytest.fixture(params=[carry, workers_carry], ids=["the server's", "the worker's"], autouse=True)
-def end(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file that lies at one end, then that at the other."""
-    monkeypatch.setattr(sys.modules[__name__], "carry", request.param)
+from specola_worker.kernel import carry
+from specola_worker.kernel.calls import CallError, Calls
 
 
 @pytest.fixture
@@ -169,7 +161,7 @@ async def test_a_snapshot_that_did_not_come_whole_replaces_none(
     await send("namespace.pkl")
     assert "parts are missing" in await refused(travel, "received", root="snapshot", name="a")
     with monkeypatch.context() as patched:
-        patched.setattr("specola_lab.gpu.carry.Receiver.take", full)
+        patched.setattr("specola_worker.kernel.carry.Receiver.take", full)
         with pytest.raises(OSError, match="No space"):
             await send("manifest.json")
     assert "No space left" in await refused(travel, "received", root="snapshot", name="a")

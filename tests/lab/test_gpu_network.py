@@ -18,7 +18,8 @@ from typing import Any
 import aiohttp
 import pytest
 from lab.gpurig import Client, Cutter, Gpu, until
-from specola_lab.gpu import address, wire
+from specola_lab.gpu import address
+from specola_worker.kernel import wire
 
 PRINT = """
 import hashlib, random, time

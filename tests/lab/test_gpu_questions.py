@@ -9,8 +9,8 @@ from typing import Any
 
 import aiohttp
 import pytest
-from specola_lab.gpu.calls import CallError
 from specola_lab.gpu.questions import LONGEST, Questions
+from specola_worker.kernel.calls import CallError
 
 
 class Answer:

@@ -224,7 +224,7 @@ async def test_what_was_saved_and_cannot_be_told_is_logged(gpu: Gpu, caplog: pyt
 
 
 async def test_the_panel_is_told_what_of_a_folder_would_travel(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("specola_lab.gpu.carry.LIMIT", 100)
+    monkeypatch.setattr("specola_worker.kernel.carry.LIMIT", 100)
     (gpu.home / "a").mkdir()
     (gpu.home / "a" / "small").write_bytes(bytes(10))
     (gpu.home / "a" / "large").write_bytes(bytes(1000))

@@ -6,31 +6,9 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import sys
-from pathlib import Path
 
 import pytest
-from specola_lab.gpu import calls, wire
-from specola_worker.kernel import calls as workers_calls
-from specola_worker.kernel import wire as workers_wire
-
-ENDS = {"the server's": (wire, calls), "the worker's": (workers_wire, workers_calls)}
-
-
-@pytest.fixture(params=ENDS.values(), ids=ENDS.keys(), autouse=True)
-def end(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file that lies at one end, then that at the other."""
-    monkeypatch.setattr(sys.modules[__name__], "wire", request.param[0])
-    monkeypatch.setattr(sys.modules[__name__], "calls", request.param[1])
-
-
-TOP = Path(__file__).resolve().parents[2]
-
-
-@pytest.mark.parametrize("name", ["wire.py", "calls.py", "carry.py"])
-def test_both_ends_have_the_same_wire(name: str) -> None:
-    ours = (TOP / "extension/specola_lab/gpu" / name).read_text()
-    assert ours == (TOP / "worker/specola_worker/kernel" / name).read_text()
+from specola_worker.kernel import calls, wire
 
 
 class End:
@@ -267,8 +245,7 @@ async def test_a_greeting_that_is_none_is_an_error(text: str) -> None:
 
 
 async def test_a_message_without_end_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (wire, workers_wire):
-        monkeypatch.setattr(module, "LARGEST_MESSAGE", 10)
+    monkeypatch.setattr(wire, "LARGEST_MESSAGE", 10)
     with pytest.raises(ValueError, match="largest"):
         wire.encode([bytes(11)])
     box = wire.Inbox()
@@ -277,8 +254,7 @@ async def test_a_message_without_end_is_an_error(monkeypatch: pytest.MonkeyPatch
 
 
 async def test_who_sends_on_without_waiting_for_room_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (wire, workers_wire):
-        monkeypatch.setattr(module, "WINDOW", 1000)
+    monkeypatch.setattr(wire, "WINDOW", 1000)
     box, message = wire.Inbox(), memoryview(wire.encode([bytes(100)]))
     while box.pending <= 2000:
         box.put(box.received + 1, message, last=True)

@@ -6,10 +6,10 @@ import asyncio
 from typing import Any
 
 from jupyter_server.auth.decorator import allow_unauthenticated
+from specola_worker.kernel import wire
 from tornado import web
 from tornado.websocket import WebSocketHandler
 
-from specola_lab.gpu import wire
 from specola_lab.gpu.links import KernelLink, Registry
 
 

@@ -9,13 +9,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+from specola_worker.kernel.calls import CallError
+from specola_worker.kernel.wire import GRACE_SECONDS, WireError
+
 from specola_lab.gpu import address
-from specola_lab.gpu.calls import CallError
 from specola_lab.gpu.lessor import Lease, LeaseError, Leases
 from specola_lab.gpu.links import KernelLink, Registry
 from specola_lab.gpu.questions import Questions
 from specola_lab.gpu.travel import SNAPSHOT_LIMIT, Travel
-from specola_lab.gpu.wire import GRACE_SECONDS, WireError
 
 SNAPSHOTS = ".local/share/specola/snapshots"
 """in the home; not below `.specola`, which facilities make a link out of it"""

@@ -17,8 +17,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from specola_lab.gpu import wire
-from specola_lab.gpu.calls import CallError, Calls, Handler
+from specola_worker.kernel import wire
+from specola_worker.kernel.calls import CallError, Calls, Handler
+
 from specola_lab.gpu.front import Front
 
 State = Literal["waiting", "starting", "ready", "lost", "ended"]

@@ -13,8 +13,8 @@ from typing import Any
 
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 from jupyter_client.session import Session
+from specola_worker.kernel.calls import CallError
 
-from specola_lab.gpu.calls import CallError
 from specola_lab.gpu.front import PORTS, PROBE
 from specola_lab.gpu.half import GpuHalf
 from specola_lab.gpu.lessor import OVER, Lease, LeaseError, over

@@ -12,9 +12,9 @@ from http import HTTPStatus
 from typing import Any
 
 import aiohttp
+from specola_worker.kernel.calls import CallError, Fields
 
 from specola_lab.facility import Facility
-from specola_lab.gpu.calls import CallError, Fields
 
 _ID = "[A-Za-z0-9_-]{1,64}"
 PASSED_ON = re.compile(

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_server.auth.decorator import authorized
+from specola_worker.kernel import carry
 from tornado import web
 
 from specola_lab.base import SpecolaHandler
-from specola_lab.gpu import carry, shelf
+from specola_lab.gpu import shelf
 from specola_lab.gpu.dialled import DialledHandler
 from specola_lab.gpu.half import GpuHalf
 

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from specola_lab.gpu import carry, shelf
-from specola_lab.gpu.calls import CallError, Calls, Fields, Handler
+from specola_worker.kernel import carry
+from specola_worker.kernel.calls import CallError, Calls, Fields, Handler
+
+from specola_lab.gpu import shelf
 
 MIB = 1024**2
 SNAPSHOT_LIMIT = 512 * MIB

@@ -1,4 +1,4 @@
-"""Questions and answers over the channel `own`: the same file lies at both ends.
+"""Questions and answers over the channel `own`, used at both ends.
 
 A message is a JSON object and, for some, byte strings after it. `{"do": …, "id": n, …}` wants the answer
 `{"answer": n, …}` or `{"answer": n, "error": "a sentence"}`; without an `id` it is only told. What is told is dealt

@@ -1,4 +1,4 @@
-"""A folder that travels piece by piece: the same file lies at both ends of the wire.
+"""A folder that travels piece by piece, used at both ends of the wire.
 
 The smallest files go first, so that notebooks and scripts come before data when not everything fits. Hidden files,
 links and what Python writes for itself stay. What arrives is written aside and put in its place when it is complete; a

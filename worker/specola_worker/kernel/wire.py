@@ -1,4 +1,4 @@
-"""What a kernel worker and the server that it dialled say to each other: the same file lies at both ends.
+"""What a kernel worker and the server that it dialled say to each other: both ends import it.
 
 One websocket carries six channels. Each channel is a row of numbered frames of its own, kept by the sender until the
 other end has used them, so that after a new connection nothing is lost and nothing comes twice; what waits to be used
